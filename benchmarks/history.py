@@ -1,8 +1,8 @@
 """How fast charging records are loaded into SQL: `python -m benchmarks.history`.
 
 A private PostgreSQL (fsync on) and a SQLite file get the records of a busy network, by the loader that the backoffice
-runs. Beside it, plain COPY writes the same rows of `usage` into a table with the same keys, from text that is ready: what
-this machine's PostgreSQL can take at most.
+runs. Beside it, plain COPY writes the same rows of `usage` into a table with the same keys, from text that is ready:
+what this machine's PostgreSQL can take at most.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.against import AFTER, BEFORE, Comparison, comparison_table, ratio_row
 from benchmarks.aof import aof_files, octets_written
+from benchmarks.history import load, write_records
 from benchmarks.loads import Load, Sample, generator_warning, measure_load, medians, server_warning
 from benchmarks.measure import QUICK, Figures, MemoryFigures
 from benchmarks.processes import Machine, children, cpu_s, memory_octets, role_of, this_machine
@@ -20,6 +22,9 @@ from benchmarks.soak_rules import Growth, RedisEvent, after_warm_up, cause, find
 from benchmarks.systems import LOAD_ACCOUNTS, charging_server, granting_server, provision, run_command
 from benchmarks.table import BEGIN, END, markdown, targets, warnings, write_into
 from benchmarks.trees import HERE, Tree
+from ocs.history.engine import history_engine
+from ocs.history.migrating import migrate
+from ocs.settings.history_section import HistorySection
 from simulator.pacing import Arrivals
 from simulator.timeline import Pause, Second
 
@@ -252,3 +257,12 @@ def test_a_whole_server_is_measured_closed_and_open(tmp_path: Path) -> None:
     assert closed.aof_octets is not None and closed.aof_octets > 50
     assert closed.cpu_us["worker"] > 0 and closed.cpu_us["redis"] > 0
     assert opened.offered_per_s == 200.0 and opened.ccr_per_s == pytest.approx(200, rel=0.4)
+
+
+def test_the_records_of_the_history_benchmark_are_loaded(tmp_path: Path) -> None:
+    write_records(tmp_path, 3_000, random.Random(2))
+    engine = history_engine(HistorySection(), tmp_path)
+    migrate(engine)
+    rows, seconds = load(engine, tmp_path)
+    engine.dispose()
+    assert rows > 3_000 and seconds > 0

@@ -148,8 +148,34 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that it must state."""
-    return limits_of_messages() | limits_of_sessions() | limits_of_our_requests() | limits_of_notices()
-    return limits_of_messages() | limits_of_sessions() | limits_of_our_requests() | limits_of_payments()
+    rows: dict[str, tuple[int, ...]] = {}
+    for part in (
+        *(limits_of_messages, limits_of_sessions, limits_of_our_requests),
+        *(limits_of_notices, limits_of_payments, limits_of_history),
+    ):
+        rows |= part()
+    return rows
+
+
+def limits_of_history() -> dict[str, tuple[int, ...]]:
+    from ocs.history import engine, reader, statement
+    from ocs.history.retention import PAGE_ACCOUNTS
+    from ocs.outbox import files
+    from ocs.process.back_office import retention
+    from ocs.settings.history_section import HistorySection
+
+    kept = HistorySection()
+    return {
+        "octets of records in one transaction": (reader.MAX_CHUNK_OCTETS // 1024**2,),
+        "a line of the record files": (files.MAX_LINE_OCTETS // 1024**2,),
+        "itemised use": (kept.keep_periods,),
+        "money": (kept.keep_money_years,),
+        "files of charging records": (kept.keep_records_days, files.TAIL_OCTETS // 1024**2),
+        "accounts whose use is erased together": (int(PAGE_ACCOUNTS / retention.STEP_EVERY_S),),
+        "transactions of a statement": (statement.MAX_TRANSACTIONS,),
+        "connections to PostgreSQL": (engine.POOL_SIZE,),
+        "wait for another writer of the SQLite file": (int(engine.BUSY_TIMEOUT_S),),
+    }
 
 
 def limits_of_messages() -> dict[str, tuple[int, ...]]:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ocs.settings.history_section import HistorySection
 from ocs.settings.loading import load_settings
 from ocs.settings.schema import parse_listen
 from tests.ports import free_port
@@ -288,7 +289,7 @@ def test_the_images_settings_are_good_and_its_ports_exposed(tmp_path: Path) -> N
 
 def test_compose_starts_a_redis_that_syncs_every_write() -> None:
     services = compose()["services"]
-    assert set(services) == {"redis", "ocs", "prometheus"}
+    assert {name for name, service in services.items() if "profiles" not in service} == {"redis", "ocs", "prometheus"}
     command = services["redis"]["command"]
     assert command[command.index("--appendonly") + 1] == "yes"
     assert command[command.index("--appendfsync") + 1] == "always"
@@ -352,3 +353,15 @@ def test_missing_tools_are_named_with_the_command_that_installs_them(tmp_path: P
     for tool in ("redis-server", "tshark", "strace"):
         assert tool in done.stderr
     assert "apt-get install" in done.stderr
+
+
+def test_compose_starts_a_postgresql_for_the_history_on_demand() -> None:
+    services = compose()["services"]
+    postgres = services["postgres"]
+    assert postgres["profiles"] == ["postgres"]
+    commented = re.search(r"# OCS_HISTORY_URL: (\S+)", (ROOT / "compose.yaml").read_text("utf-8"))
+    assert commented is not None
+    url = urlsplit(HistorySection(url=commented[1]).url)
+    of = postgres["environment"]
+    assert (url.username, url.password, url.hostname) == (of["POSTGRES_USER"], of["POSTGRES_PASSWORD"], "postgres")
+    assert url.path == f"/{of['POSTGRES_DB']}"
