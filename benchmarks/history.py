@@ -66,9 +66,15 @@ def _body(kind: str, number: int, rng: random.Random) -> dict[str, Any]:
     units = [] if debit else [[f"MAXI.{kind}", 1 + number % 600]]
     towards = "internet" if kind == "data" else f"tel:+386410{number % 100_000:05d}"
     line = {
-        **{"key": "10" if kind == "data" else "-", "label": f"{kind}.home.national", "price": f"{kind}.home@84c132/1"},
-        **{"detail": f"29340 mo {towards}", "used": 1 + number % 600, "debit": debit, "units": units},
-        **{"overrun": 0, "dropped": 0},
+        "key": "10" if kind == "data" else "-",
+        "label": f"{kind}.home.national",
+        "price": f"{kind}.home@84c132/1",
+        "detail": f"29340 mo {towards}",
+        "used": 1 + number % 600,
+        "debit": debit,
+        "units": units,
+        "overrun": 0,
+        "dropped": 0,
     }
     head = {"k": "charge", "sid": sid, "ctx": "data" if kind == "data" else "ims", "typ": "T", "n": 1, "svc": [line]}
     return {**head, "code": 2001, "debit": debit, "closed": True, "late": False, "started": START + number // 5_000}
