@@ -50,7 +50,7 @@ class LogPort:
         if self._path.exists() and self._path.stat().st_size + len(line) > self._rotate_octets:
             self._path.replace(self._older)
         before = self._path.stat().st_size if self._path.exists() else 0
-        with self._path.open("ab") as file:
+        with open(self._path, "ab", opener=_private) as file:
             try:
                 file.write(line)
                 file.flush()
@@ -77,6 +77,11 @@ class LogPort:
             if valid < path.stat().st_size:
                 os.truncate(path, valid)
         self._opened = True
+
+
+def _private(path: str, flags: int) -> int:
+    """Numbers and texts are for nobody else."""
+    return os.open(path, flags, 0o600)
 
 
 def _id(line: bytes) -> str | None:

@@ -51,7 +51,7 @@ class Maker:
             return []
         try:
             told = list(notices.told(record, recipient or Recipient("")))
-        except TextError as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:  # TextError, or a record of another form
             if (more := self._throttled_log.allow(("text", record["kind"]))) is not None:
                 log.error("no notice of an event %s is made: its text %s%s", record["kind"], error, more)
             return []

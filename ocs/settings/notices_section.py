@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from ocs.settings.base import CombinationError, Section
+from ocs.settings.base import Section
 
 
 class NoticesSection(Section):
@@ -40,9 +40,3 @@ class NoticesSection(Section):
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise ValueError("is no http or https URL")
         return url
-
-    @model_validator(mode="after")
-    def _webhook_has_a_url(self) -> NoticesSection:
-        if self.port == "webhook" and not self.url:
-            raise CombinationError([(("url",), "", 'is needed by port = "webhook"')])
-        return self

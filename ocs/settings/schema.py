@@ -313,6 +313,12 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _notices_have_a_gateway(self) -> Settings:
+        if self.notices.port == "webhook" and not self.notices.url:
+            raise CombinationError([(("notices", "url"), "", 'is needed by port = "webhook": the SMS gateway')])
+        return self
+
+    @model_validator(mode="after")
     def _somebody_can_connect(self) -> Settings:
         diameter = self.diameter
         if not diameter.listen and not diameter.listen_tls:

@@ -8,7 +8,9 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from ocs.settings.base import is_loopback
 from ocs.settings.loading import DEFAULTS, unknown_sections
 from ocs.settings.schema import Settings
 from ocs.values.text import listed
@@ -28,7 +30,12 @@ def log_start_warnings(config: Path, settings: Settings) -> None:
 
 def start_warnings(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """One sentence per warning; each names the key."""
-    return [*_unknown_variables(environment), *_example_catalogue(settings), *_unreachable_peers(settings)]
+    return [
+        *_unknown_variables(environment),
+        *_example_catalogue(settings),
+        *_unreachable_peers(settings),
+        *_open_notices(settings),
+    ]
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
@@ -60,3 +67,15 @@ def _unreachable_peers(settings: Settings) -> Iterator[str]:
             f"{listed(without_plain)} must connect over plain TCP (peer.tls), but no address is open for it: "
             "set diameter.listen"
         )
+
+
+def _open_notices(settings: Settings) -> Iterator[str]:
+    """Texts and numbers that leave unsigned, or in clear."""
+    notices = settings.notices
+    if notices.port != "webhook":
+        return
+    if not notices.secret:
+        yield "notices.secret is not set: the SMS gateway cannot know our requests, and its receipts are refused"
+    address = urlsplit(notices.url)
+    if address.scheme == "http" and not is_loopback(address.hostname or ""):
+        yield "notices.url is http: numbers and texts of subscribers leave in clear; use https"

@@ -405,3 +405,35 @@ def test_certificates_must_be_usable(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nonsense", encoding="ascii")
     (found,) = mistakes(write(tmp_path, text.format(certificate, key)))
     assert f"tls: {tmp_path}/ca.pem cannot be used" in found
+
+
+ONE_PEER = '[[peer]]\norigin_host = "pgw.example.net"\nrealm = "example.net"\n'
+
+
+@pytest.mark.parametrize(
+    ("notices", "warned"),
+    [
+        ('port = "log"', []),
+        ('port = "webhook"\nurl = "https://sms.example.net/x"\nsecret = "s"', []),
+        ('port = "webhook"\nurl = "http://127.0.0.1:8000/x"\nsecret = "s"', []),
+        ('port = "webhook"\nurl = "https://sms.example.net/x"', ["notices.secret is not set"]),
+        ('port = "webhook"\nurl = "http://sms.example.net/x"\nsecret = "s"', ["notices.url is http"]),
+    ],
+)
+def test_notices_that_leave_unsigned_or_in_clear_are_warned_of(tmp_path: Path, notices: str, warned: list[str]) -> None:
+    found = start_warnings(load_settings(write(tmp_path, f"{ONE_PEER}[notices]\n{notices}\n"), {}), {})
+    assert [each.partition(":")[0] for each in found if each.startswith("notices.")] == warned
+
+
+@pytest.mark.parametrize(
+    ("notices", "said"),
+    [
+        ('port = "webhook"', "notices.url"),
+        ('port = "webhook"\nurl = "sms.example.net"', "notices.url"),
+        ('port = "smpp"', "notices.port"),
+        ("attempts = 0", "notices.attempts"),
+    ],
+)
+def test_notices_that_cannot_be_sent_are_a_mistake(tmp_path: Path, notices: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_settings(write(tmp_path, f"{ONE_PEER}[notices]\n{notices}\n"), {})
