@@ -176,6 +176,8 @@ def limits_of_history() -> dict[str, tuple[int, ...]]:
         "connections to PostgreSQL": (engine.POOL_SIZE,),
         "wait for another writer of the SQLite file": (int(engine.BUSY_TIMEOUT_S),),
     }
+    ours = limits_of_our_requests() | limits_of_notices() | limits_of_payments()
+    return limits_of_messages() | limits_of_sessions() | ours
 
 
 def limits_of_messages() -> dict[str, tuple[int, ...]]:
