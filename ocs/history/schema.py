@@ -189,6 +189,7 @@ NOTICES = Table(
     Column("created", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
     Index(None, "state", "next_at"),
+    Index(None, "state", "priority", "next_at"),
     Index(None, "account", "created"),
     Index(None, "created"),
     comment="texts for subscribers, and what became of them",

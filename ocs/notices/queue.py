@@ -147,10 +147,12 @@ def _insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, A
 def claim(connection: Connection, *, owner: str, now: int, lease_s: int, limit: int) -> list[Claimed]:
     """Notices whose time has come, and those that another process claimed and did not finish in time."""
     table = NOTICES.c
-    is_due = (table.state == State.WAITING.value) & (table.next_at <= now)
-    is_left = (table.state == State.SENDING.value) & (table.claimed_until <= now)
-    query = select(NOTICES).where(is_due | is_left).order_by(table.priority, table.next_at, table.id).limit(limit)
-    rows = list(connection.execute(query.with_for_update(skip_locked=True)))
+    is_left = table.state == State.SENDING.value, table.claimed_until <= now
+    is_due = table.state == State.WAITING.value, table.next_at <= now
+    rows: list[Row[Any]] = []
+    for condition in (is_left, is_due):
+        in_order = select(NOTICES).where(*condition).order_by(table.priority, table.next_at)
+        rows += connection.execute(in_order.limit(limit - len(rows)).with_for_update(skip_locked=True))
     if rows:
         claimed = {"state": State.SENDING.value, "owner": owner, "claimed_until": now + lease_s, "updated": now}
         where = table.id.in_([row.id for row in rows])

@@ -41,5 +41,6 @@ def upgrade() -> None:
         comment="texts for subscribers, and what became of them",
     )
     op.create_index("ix_notices_state_next_at", "notices", ["state", "next_at"])
+    op.create_index("ix_notices_state_priority_next_at", "notices", ["state", "priority", "next_at"])
     op.create_index("ix_notices_account_created", "notices", ["account", "created"])
     op.create_index("ix_notices_created", "notices", ["created"])
