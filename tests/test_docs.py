@@ -151,7 +151,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     rows: dict[str, tuple[int, ...]] = {}
     for part in (
         *(limits_of_messages, limits_of_sessions, limits_of_our_requests),
-        *(limits_of_notices, limits_of_payments, limits_of_history),
+        *(limits_of_notices, limits_of_payments, limits_of_history, limits_of_records),
     ):
         rows |= part()
     return rows
@@ -176,8 +176,6 @@ def limits_of_history() -> dict[str, tuple[int, ...]]:
         "connections to PostgreSQL": (engine.POOL_SIZE,),
         "wait for another writer of the SQLite file": (int(engine.BUSY_TIMEOUT_S),),
     }
-    ours = limits_of_our_requests() | limits_of_notices() | limits_of_payments()
-    return limits_of_messages() | limits_of_sessions() | ours
 
 
 def limits_of_messages() -> dict[str, tuple[int, ...]]:
@@ -276,6 +274,26 @@ def limits_of_payments() -> dict[str, tuple[int, ...]]:
             reports.MAX_OCTETS // 1024**2,
         ),
         "debits in a SEPA file": (export.MOST_IN_A_FILE,),
+    }
+
+
+def limits_of_records() -> dict[str, tuple[int, ...]]:
+    """Charging records, their export, reconciliation, drafts."""
+    from ocs.api.routes import exports
+    from ocs.history.exports import writers
+    from ocs.history.reconcile import matching, reconcile, store
+    from ocs.history.rerating import month, shadow
+
+    assert exports.MAX_RANGE_S // 86_400 == 31
+    return {
+        "an export over the API": (),
+        "rows that Parquet keeps in memory": (writers.ROWS_OF_A_GROUP,),
+        "memory of SQLite in `ocs reconcile`": (store.CACHE_KIB // 1024,),
+        "sessions of an account at which a line of the host is looked for": (matching.NEAREST,),
+        "bad lines of the host's file that are told": (reconcile.MAX_BAD_LINES_SHOWN,),
+        "records whose accounts `ocs explain --month` has in memory": (month.OCTETS_OF_A_PASS // 1024**3,),
+        "a period before a month": (month.MOST_WARM_UP_S // 86_400,),
+        "open sessions of an account on paper": (shadow.MAX_SESSIONS,),
     }
 
 
