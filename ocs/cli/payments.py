@@ -25,6 +25,7 @@ from ocs.cli.common import (
     print_json,
     with_backend,
 )
+from ocs.cli.groups import group_id
 from ocs.ledger.contract.payments import PaymentOrder
 from ocs.ledger.redis.installation import OpenMode
 from ocs.payments.mandates import Mandate, new_key
@@ -33,7 +34,7 @@ from ocs.payments.sepa.export import new_message_id
 from ocs.payments.sepa.reports import MAX_OCTETS, Imported, apply_report, read_report
 from ocs.payments.signing import SecretError
 from ocs.payments.wiring import Payments
-from ocs.policy.payments import DEFAULT_MARK_MICRO_EUR, group_payer
+from ocs.policy.payments import DEFAULT_MARK_MICRO_EUR
 from ocs.values.moment import utc_text
 from ocs.values.money import format_eur
 
@@ -43,7 +44,7 @@ payment = typer.Typer(help="Payment orders.", no_args_is_help=True)
 sepa = typer.Typer(help="Files of SEPA direct debits.", no_args_is_help=True)
 
 OptionalMsisdn = Annotated[str, typer.Argument(help="E.164 digits; or use --group.", metavar="[MSISDN]")]
-GroupOption = Annotated[str, typer.Option(help="Id of the business group, whose numbers it pays for.")]
+GroupOption = Annotated[str, typer.Option(help="Business group, or a number of it: it pays for all of its numbers.")]
 Work = Callable[[Backend, PaymentOperations, Payments], Coroutine[Any, Any, None]]
 STDIN = "-"
 
@@ -152,10 +153,9 @@ def new_key_command(file: Annotated[Path, typer.Argument(help="New file.")]) -> 
     print(f"{file}: a new key; keep a copy: without it the mandates cannot be read")
 
 
-async def _payer(operations: PaymentOperations, msisdn: str, group: str) -> str:
+def _one_of(msisdn: str, group: str) -> None:
     if bool(msisdn) == bool(group):
         raise WrongCallError("name either an MSISDN or --group")
-    return group_payer(group) if group else await operations.payer_of(inputs.msisdn(msisdn))
 
 
 @mandate.command()
@@ -171,13 +171,17 @@ def add(
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Put a mandate in place of the one before."""
+    _one_of(msisdn, group)
     signed_on = inputs.day(signed)
     account, known_as = _read(iban), _read(token)
 
     async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
-        payer = await _payer(operations, msisdn, group)
         given = MandateInput(name, signed_on, account, bic, known_as, mandate_id)
-        print(_told(msisdn or group, await operations.put_mandate(payer, given)))
+        if group:
+            put = await operations.put_group_mandate(await group_id(backend, group), given)
+        else:
+            put = await operations.put_mandate(await operations.payer_of(inputs.msisdn(msisdn)), given)
+        print(_told(msisdn or group, put))
 
     _with_payments(config, OpenMode.WRITE, work)
 
@@ -197,9 +201,14 @@ def show_mandate(
     msisdn: OptionalMsisdn = "", group: GroupOption = "", json: JsonOption = False, config: ConfigOption = DEFAULT
 ) -> None:
     """Show a mandate; the bank account is masked."""
+    _one_of(msisdn, group)
 
     async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
-        found = await operations.mandate(await _payer(operations, msisdn, group))
+        if group:
+            payer = await operations.payer_of_group(await group_id(backend, group))
+        else:
+            payer = await operations.payer_of(inputs.msisdn(msisdn))
+        found = await operations.mandate(payer)
         if json:
             print_json(found.facts() if found is not None else None)
         else:
@@ -211,9 +220,13 @@ def show_mandate(
 @mandate.command()
 def revoke(msisdn: OptionalMsisdn = "", group: GroupOption = "", config: ConfigOption = DEFAULT) -> None:
     """Revoke a mandate: nothing that was not sent yet is debited."""
+    _one_of(msisdn, group)
 
     async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
-        done = await operations.revoke_mandate(await _payer(operations, msisdn, group))
+        if group:
+            done = await operations.revoke_group_mandate(await group_id(backend, group))
+        else:
+            done = await operations.revoke_mandate(await operations.payer_of(inputs.msisdn(msisdn)))
         print(f"{msisdn or group}: {'the mandate is revoked' if done else 'there was no mandate'}")
 
     _with_payments(config, OpenMode.WRITE, work)

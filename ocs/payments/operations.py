@@ -14,6 +14,7 @@ from typing import Protocol
 from ocs.accounts.errors import InputError, RefusedError, UnknownError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
+from ocs.ledger.contract.groups import GroupView
 from ocs.ledger.contract.payments import OrderKind, OrderResult, OrderState, PaymentLedger, PaymentOrder
 from ocs.ledger.contract.views import AccountView
 from ocs.payments.mandates import Mandate, Mandates, provider_mandate, sepa_mandate
@@ -31,6 +32,8 @@ class Ledger(PaymentLedger, Protocol):
 
     @property
     def partitions(self) -> int: ...
+    async def read_group(self, group_id: str) -> GroupView | None: ...
+    async def set_group(self, group_id: str, **fields: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +129,38 @@ class PaymentOperations:
     async def payer_of(self, msisdn: Msisdn) -> str:
         return policy.account_payer(await self._accounts.find(msisdn))
 
+    async def payer_of_group(self, group_id: str) -> str:
+        """UnknownError: "group"."""
+        with raising_refused():
+            if await self._ledger.read_group(group_id) is None:
+                raise UnknownError("group", f"there is no group {group_id}")
+        return policy.group_payer(group_id)
+
     async def mandate(self, payer: str) -> Mandate | None:
         return await self._mandates.read(payer)
 
     async def put_mandate(self, payer: str, given: MandateInput) -> Mandate:
-        """Put a mandate in place of the one before: of an account, or of a group (HOT-GRP-4)."""
+        """Put a mandate in place of the one before."""
         mandate = given.mandate()
         await self._mandates.put(payer, mandate)
         return mandate
+
+    async def put_group_mandate(self, group_id: str, given: MandateInput) -> Mandate:
+        """The company's mandate, which pays for every number that has none of its own (HOT-GRP-4). The group's record
+        names it. UnknownError: "group".
+        """
+        mandate = await self.put_mandate(await self.payer_of_group(group_id), given)
+        with raising_refused():
+            await self._ledger.set_group(group_id, payer=mandate.id)
+        return mandate
+
+    async def revoke_group_mandate(self, group_id: str) -> bool:
+        """False = there was none. UnknownError: "group"."""
+        revoked = await self.revoke_mandate(await self.payer_of_group(group_id))
+        if revoked:
+            with raising_refused():
+                await self._ledger.set_group(group_id, payer="")
+        return revoked
 
     async def revoke_mandate(self, payer: str) -> bool:
         """False = there was none."""

@@ -26,7 +26,6 @@ from ocs.api.operation_route import router as operations
 from ocs.api.pages import DEFAULT_PAGE, Cursor, Limit, Page, page_of
 from ocs.payments.operations import PaymentOperations
 from ocs.payments.provider import UncertainError
-from ocs.policy.payments import group_payer
 
 router = operations("/v1", "payments")
 GroupPath = Annotated[str, Path(alias="group", max_length=64, description="Id of the business group.")]
@@ -90,19 +89,20 @@ async def revoke_mandate(msisdn: MsisdnPath, call: TheCall) -> Revoked:
 @router.get("/groups/{group}/mandate", operation_id="group_mandates.read")
 async def read_group_mandate(group: GroupPath, call: TheCall) -> MandateState:
     """The mandate that pays for every number of the group that has none of its own (HOT-GRP-4)."""
-    return mandate(await _operations(call).mandate(group_payer(group)))
+    payments = _operations(call)
+    return mandate(await payments.mandate(await payments.payer_of_group(group)))
 
 
 @router.put("/groups/{group}/mandate", operation_id="group_mandates.put")
 async def put_group_mandate(group: GroupPath, body: PutMandate, call: TheCall) -> MandateState:
     """Put a mandate of the company in place of the one before."""
-    return mandate(await _operations(call).put_mandate(group_payer(group), body.given()))
+    return mandate(await _operations(call).put_group_mandate(group, body.given()))
 
 
 @router.delete("/groups/{group}/mandate", operation_id="group_mandates.revoke")
 async def revoke_group_mandate(group: GroupPath, call: TheCall) -> Revoked:
     """Revoke the company's mandate."""
-    return Revoked(revoked=await _operations(call).revoke_mandate(group_payer(group)))
+    return Revoked(revoked=await _operations(call).revoke_group_mandate(group))
 
 
 # -- payments

@@ -76,9 +76,15 @@ def test_a_mandate_is_read_from_standard_input_masked_and_revoked(ocs: Callable[
     assert "there was no mandate" in plain(ocs("mandate", "revoke", NUMBER))
     assert ocs("mandate", "show").returncode == 2
     assert ocs("mandate", "show", NUMBER, "--group", "G1").returncode == 2
-    group = ("mandate", "add", "--group", "G1", "--name", "Firma", "--signed", "2026-10-01", "--iban", IBAN)
-    assert plain(ocs(*group)).startswith("G1: mandate OCS-")
-    assert plain(ocs("mandate", "show", "--group", "G1")).startswith("G1: mandate OCS-")
+    group = ("mandate", "add", "--group", NUMBER, "--name", "Firma", "--signed", "2026-10-01", "--iban", IBAN)
+    assert "no group" in ocs(*group).stderr or "is in no" in ocs(*group).stderr
+    plain(ocs("group", "create", "--name", "Firma", "--administrator", NUMBER))
+    told = plain(ocs(*group))
+    assert told.startswith(f"{NUMBER}: mandate OCS-")
+    assert plain(ocs("mandate", "show", "--group", NUMBER)) == told
+    assert f"payer {told.split()[2].rstrip(',')}" in plain(ocs("group", "show", NUMBER)), "the group's record names it"
+    assert "is revoked" in plain(ocs("mandate", "revoke", "--group", NUMBER))
+    assert "payer none" in plain(ocs("group", "show", NUMBER))
 
 
 def test_keys_are_never_overwritten_and_settings_name_what_is_missing(ocs: Callable[..., Done], tmp_path: Path) -> None:
