@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,8 +11,12 @@ from ocs.api.models.common import Problem
 from ocs.api.problems import KINDS, MEDIA_TYPE
 from ocs.api.repetitions import HEADER, PATTERN, REPLAYED
 from ocs.api.rights import OPERATIONS, Operation
+from ocs.api.tmf.models import TmfError
+from ocs.api.tmf.routing import PREFIX
 
 SCHEME = "key"
+PROBLEM: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+TMF_ERROR: dict[str, Any] = {"application/json": {"schema": {"$ref": "#/components/schemas/TmfError"}}}
 DESCRIPTION = """\
 What care staff, a web shop, a group's administrator and an auditor need of the charging system.
 
@@ -52,17 +55,15 @@ def document(app: FastAPI, version: str) -> dict[str, Any]:
     components["securitySchemes"] = {
         SCHEME: {"type": "http", "scheme": "bearer", "description": "`ocs_<id>_<secret>` of `ocs key create`."}
     }
-    for operation in _operations(made):
-        _complete(operation, OPERATIONS.get(operation.get("operationId", "")))
+    schemas["TmfError"] = TmfError.model_json_schema(mode="serialization")
+    for path, methods in made["paths"].items():
+        error = TMF_ERROR if path.startswith(PREFIX) else PROBLEM
+        for operation in methods.values():
+            _complete(operation, OPERATIONS.get(operation.get("operationId", "")), error)
     return made
 
 
-def _operations(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in made["paths"].values():
-        yield from path.values()
-
-
-def _complete(made: dict[str, Any], operation: Operation | None) -> None:
+def _complete(made: dict[str, Any], operation: Operation | None, error: dict[str, Any]) -> None:
     if operation is None:
         return
     made["security"] = [{SCHEME: []}]
@@ -70,7 +71,7 @@ def _complete(made: dict[str, Any], operation: Operation | None) -> None:
     made["description"] = f"{made.get('description', '')}\n\nRoles: {roles}.".strip()
     responses = made["responses"]
     for status, text in STATUSES.items():
-        responses[status] = {"description": text, "content": {MEDIA_TYPE: {"schema": _problem()}}}
+        responses[status] = {"description": text, "content": error}
     for status in ("429", "503"):
         responses[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     if operation.once:
@@ -79,10 +80,6 @@ def _complete(made: dict[str, Any], operation: Operation | None) -> None:
             if status.startswith("2"):
                 replayed = {"schema": {"type": "string", "enum": ["true"]}, "description": "It was done before."}
                 response.setdefault("headers", {})[REPLAYED] = replayed
-
-
-def _problem() -> dict[str, str]:
-    return {"$ref": "#/components/schemas/Problem"}
 
 
 def _idempotency_key() -> dict[str, Any]:

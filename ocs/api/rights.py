@@ -192,4 +192,18 @@ OPERATIONS: dict[str, Operation] = {
     "catalogue.check": reads(_READERS),
     "catalogue.compare": reads(_READERS),
     "rate.ask": reads(_SALES, _READERS, _ADMIN, _SELF),
+    # TM Forum: as the operations that they stand for
+    "tmf654.listBucket": SEEN,
+    "tmf654.retrieveBucket": SEEN,
+    "tmf654.listAccumulatedBalance": SEEN,
+    "tmf654.retrieveAccumulatedBalance": SEEN,
+    "tmf654.listTopupBalance": reads(_READERS, _ADMIN, _SELF),
+    "tmf654.retrieveTopupBalance": reads(_READERS, _ADMIN, _SELF),
+    "tmf654.createTopupBalance": changes(_SALES, once=True),
+    "tmf654.createAdjustBalance": changes(_CARE, once=True),
+    "tmf654.createTransferBalance": changes(_CARE, _ADMIN, once=True),
+    "tmf635.listUsage": reads(_READERS, _ADMIN, _SELF),
+    "tmf635.retrieveUsage": reads(_READERS, _ADMIN, _SELF),
+    "tmf635.listUsageSpecification": SEEN,
+    "tmf635.retrieveUsageSpecification": SEEN,
 }
