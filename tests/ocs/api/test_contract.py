@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from ocs.api.rights import OPERATIONS, Role
+from ocs.history.migrating import migrate
 from tests.conftest import RedisServer
 from tests.ocs.api.desk import OWN
 from tests.ocs.api.serving import Served, served
@@ -41,10 +42,13 @@ SHOWN = 200
 
 
 @pytest.fixture
-def api(api_redis: RedisServer) -> Iterator[Served]:
+def api(api_redis: RedisServer, tmp_path: Path) -> Iterator[Served]:
+    """With an empty history."""
     with redis.Redis(port=api_redis.port) as client:
         client.flushall()
-    with served(api_redis.url) as made:
+    with served(api_redis.url, data_dir=tmp_path) as made:
+        assert made.desk is not None and made.desk.container.history is not None
+        migrate(made.desk.container.history.engine)
         yield made
 
 
