@@ -115,7 +115,6 @@ KINDS: dict[str, Kind] = {
     "spent": Kind(409, "The voucher was redeemed before", "Ask the subscriber for another voucher."),
     "expired": Kind(409, "The voucher has expired", "Ask the subscriber for another voucher (HOT-TOP-2)."),
     "busy": Kind(409, "Something else is under way", "Repeat the request in a few seconds."),
-    "busy": Kind(409, "Another account is redeeming the voucher", "Repeat the request in a few seconds."),
     "bucket": Kind(404, "There is no such bucket", "List the buckets of the subscriber."),
     "top_up": Kind(404, "There is no such top-up", "List the top-ups; a new one is listed after some seconds."),
     "usage": Kind(404, "There is no such usage", "List the usage of the subscriber."),
