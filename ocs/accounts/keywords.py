@@ -130,7 +130,7 @@ class _Words:
             units = [self._left(each) for each in balance_of(view, self._seen.pool).units if each.left != 0]
             fields["units"] = ", ".join(units)
             key = key if units else "usage-none"
-        return Answer(key, render(key, self._language, **fields))
+        return Answer(key, self._render(key, **fields))
 
     def order(self, key: str, product: Product) -> Answer:
         view, products = self._seen.view, self._sold.products
@@ -147,16 +147,16 @@ class _Words:
             "other": other.name if other is not None else "",
             "minutes": self._counted("within-minutes", WINDOW_S // 60),
         }
-        return Answer(key, render(key, self._language, **fields), product.id)
+        return Answer(key, self._render(key, **fields), product.id)
 
     def _left(self, units: UnitsLeft) -> str:
         product = self._sold.products.get(units.bucket.rpartition(".")[0])
         name = product.name if product is not None else units.bucket
-        return render("of", self._language, product=name, amount=self._amount(units), date=self._date(units.expires_at))
+        return self._render("of", product=name, amount=self._amount(units), date=self._date(units.expires_at))
 
     def _amount(self, units: UnitsLeft) -> str:
         if units.left is None:
-            return render(f"unlimited-{units.unit}", self._language)
+            return self._render(f"unlimited-{units.unit}")
         if units.unit == Unit.SECONDS:
             return self._counted("seconds", units.left // 60)
         if units.unit == Unit.MESSAGES:
@@ -165,11 +165,14 @@ class _Words:
             if units.left >= self._kilo**power or multiple == "kB":
                 tenths = units.left * 10 // self._kilo**power  # rounded down: not more than there is
                 size = self._number(Decimal(tenths) / 10, "0.#")
-                return render("octets", self._language, size=size, multiple=multiple)
+                return self._render("octets", size=size, multiple=multiple)
         raise AssertionError("kB is the last multiple")
 
     def _counted(self, key: str, count: int) -> str:
-        return render(key, self._language, count=count)
+        return self._render(key, count=count)
+
+    def _render(self, key: str, **fields: object) -> str:
+        return render(key, self._language, self._sold.answers, **fields)
 
     def _eur(self, micro_eur: int) -> str:
         return self._number(Decimal(micro_eur // (MICRO // 100)) / 100, "0.00")  # cents, rounded down

@@ -48,6 +48,10 @@ class Sold(Protocol):
     def products(self) -> Mapping[str, Product]: ...
     @property
     def time_zone(self) -> ZoneInfo: ...
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, str]]:
+        """Answers to keywords that the operator words itself: key → language → text."""
+
     def when(self, unix_s: int) -> dict[str, int]: ...
 
 

@@ -25,7 +25,7 @@ from ocs.catalogue.compile_products import compile_products
 from ocs.catalogue.compile_rates import SURCHARGE, RateCompiler, labels_of
 from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
-from ocs.catalogue.model import General, PackageTable, RateTable, ServiceTable
+from ocs.catalogue.model import AnswerTable, General, PackageTable, RateTable, ServiceTable
 from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.ported_numbers import PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
@@ -84,6 +84,11 @@ class Catalogue:
     def notices(self) -> tuple[str, ...]:
         """Names of the texts for subscribers."""
         return tuple(self.tables.sections["notice"])
+
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, str]]:
+        """Answers to keywords that the operator words itself: key → language → text."""
+        return {key: {"sl": each.sl, "en": each.en} for key, each in self.tables.of("answer", AnswerTable).items()}
 
     def rate(self, event: UseEvent) -> RatedUse:
         """Price of this use and the buckets that may pay; Unrateable when the catalogue has no rate for it (5031)."""

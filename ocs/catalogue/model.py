@@ -316,6 +316,13 @@ class NoticeTable(Table):
     en: NoticeText
 
 
+class AnswerTable(Table):
+    """[answer.KEY]: an answer to a keyword, in place of the text that comes with ocs (HOT-PKG-12, HOT-ACC-12)."""
+
+    sl: NoticeText
+    en: NoticeText
+
+
 SECTIONS: dict[str, type[Table]] = {
     "place": PlaceTable,
     "destination": DestinationTable,
@@ -325,6 +332,7 @@ SECTIONS: dict[str, type[Table]] = {
     "rate": RateTable,
     "package": PackageTable,
     "notice": NoticeTable,
+    "answer": AnswerTable,
 }
 """Section name → model of its tables."""
 REQUIRED_SECTIONS = ("place", "service", "rate", "package")

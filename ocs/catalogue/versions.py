@@ -163,6 +163,11 @@ class Catalogues:
         return frozenset[str]().union(*(each.facts for each in self.versions))
 
     @property
+    def answers(self) -> Mapping[str, Mapping[str, str]]:
+        """Answers to keywords that the operator words itself: key → language → text."""
+        return self.in_force().answers
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """Names of the texts for subscribers, in all versions."""
         return tuple(dict.fromkeys(name for each in self.versions for name in each.notices))

@@ -19,6 +19,7 @@ from ocs.notices.events import EVENTS, Field, Kind, fields_of
 from ocs.notices.roaming_prices import SAMPLES
 from ocs.notices.templates import Templates, TextError
 from ocs.notices.words import Words
+from ocs.policy.keyword_texts import check_answer
 from ocs.values.language import LANGUAGES
 from ocs.values.products import MONTHLY_LIMIT
 from ocs.values.sms_text import SmsSize, plain, sms_size
@@ -60,6 +61,7 @@ def check_notices(catalogue: Catalogue, problems: Problems) -> list[Length]:
     """The mistakes go into `problems`."""
     check = _Check(catalogue, problems)
     check.quiet_hours()
+    check.answers()
     return [
         each for name, table in catalogue.tables.of("notice", NoticeTable).items() for each in check.of(name, table)
     ]
@@ -91,6 +93,13 @@ class _Check:
         for key, expires_h in {key_path("notices", "expires_h"): self._common.expires_h, **told}.items():
             if expires_h is not None and expires_h <= hours:
                 self._problems.add(key, f"must be more than the {hours:g} quiet hours", expires_h)
+
+    def answers(self) -> None:
+        """Answers to keywords that the operator words itself."""
+        for key, texts in self._catalogue.answers.items():
+            for language, text in texts.items():
+                if wrong := check_answer(key, text):
+                    self._problems.add(key_path("answer", key, language), wrong, text)
 
     def of(self, name: str, table: NoticeTable) -> Iterator[Length]:
         if table.event not in EVENTS:

@@ -5,6 +5,8 @@ plural forms (CLDR plural rules, by Babel).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from string import Formatter
 
 Forms = str | Mapping[str, str]
 """A text, or plural form → text."""
@@ -124,12 +126,17 @@ TEXTS: Mapping[str, Mapping[str, Forms]] = {
     },
     "octets": {"sl": "{size} {multiple}", "en": "{size} {multiple}"},
 }
+NONE: Mapping[str, Mapping[str, str]] = {}
 DATE_FORMATS = {"sl": "d. M. y", "en": "d MMM y"}
 
 
-def render(key: str, language: str, **fields: object) -> str:
-    """The text of a key. KeyError: there is no such key, language or field."""
+def render(key: str, language: str, own: Mapping[str, Mapping[str, str]] = NONE, /, **fields: object) -> str:
+    """The text of a key; `own`: those of the operator, key → language → text, which are used if they have no mistake.
+    KeyError: there is no such key, language or field.
+    """
     text = TEXTS[key][language]
+    if key in own and not check_answer(key, own[key][language]):
+        text = own[key][language]
     if not isinstance(text, str):
         from babel import Locale
 
@@ -137,3 +144,38 @@ def render(key: str, language: str, **fields: object) -> str:
         assert isinstance(count, int)
         text = text[Locale.parse(language).plural_form(count)]
     return text.format(**fields)
+
+
+def fields_of(key: str) -> frozenset[str]:
+    """Fields of an answer that an operator may word itself. KeyError: there is no such answer."""
+    text = TEXTS[key]["en"]
+    if not isinstance(text, str):
+        raise KeyError(key)
+    return frozenset(_names(text))
+
+
+@lru_cache(maxsize=256)
+def check_answer(key: str, text: str) -> str:
+    """What is wrong with an operator's own text; "" = nothing."""
+    try:
+        known = fields_of(key)
+    except KeyError:
+        return f"there is no such answer; there are {', '.join(sorted(_WORDED))}"
+    try:
+        unknown = sorted(set(_names(text)) - known)
+    except ValueError as error:
+        return f"is no text with fields in {{}}: {error}"
+    has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+    return f"{', '.join(unknown)}: the answer has no such field; {has}" if unknown else ""
+
+
+def _names(text: str) -> list[str]:
+    """Fields of a text, with all that stands in their braces."""
+    return [
+        name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+        for _, name, form, conversion in Formatter().parse(text)
+        if name is not None
+    ]
+
+
+_WORDED = [key for key, texts in TEXTS.items() if isinstance(texts["en"], str)]

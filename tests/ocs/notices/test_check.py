@@ -141,3 +141,34 @@ def test_the_page_has_every_event_field_and_filter() -> None:
         assert not {name for name in fields if f"`{name}`" not in row}, kind
     words = Words("sl", fixed_catalogue().time_zone, 1024)
     assert not {name for name in words.filters if not re.search(rf"`{name}[`(]", page)}
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[answer.balance]\nsl = "{credit}"\nen = "{credit} {date}"', ""),
+        (
+            '[answer.balance]\nsl = "{kredit}"\nen = "x"',
+            "answer.balance.sl = '{kredit}': kredit: the answer has",
+        ),
+        (
+            '[answer.balance]\nsl = "x"\nen = "{credit.real}"',
+            "answer.balance.en = '{credit.real}': credit.real: the",
+        ),
+        (
+            '[answer.balance]\nsl = "x"\nen = "{credit!r}"',
+            "credit!r: the answer has no such field; it has",
+        ),
+        ('[answer.balance]\nsl = "x"\nen = "{}"', "the answer has no such field"),
+        ('[answer.balance]\nsl = "x"\nen = "{credit"', "is no text with fields in {}: "),
+        (
+            '[answer.balanc]\nsl = "x"\nen = "x"',
+            "answer.balanc.sl = 'x': there is no such answer; there are arm",
+        ),
+        ('[answer.messages]\nsl = "x"\nen = "x"', "answer.messages.sl = 'x': there is no such answer"),
+        ('[answer.balance]\nsl = "x"', "answer.balance.en: is missing and required"),
+    ],
+)
+def test_own_answers_to_keywords_are_checked(table: str, said: str) -> None:
+    found = mistakes(f"\n{table}\n")
+    assert (found == []) == (not said) and (not said or said in found[0]), found

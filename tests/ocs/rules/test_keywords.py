@@ -11,7 +11,7 @@ from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.values.identities import Msisdn
 from ocs.values.sms_text import is_gsm7
 from tests.ocs.charging.ccr import MB, SMS, sms_to, towards
-from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
+from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
 from tests.rules import rule
 
 SMS_EACH = 69_000
@@ -206,3 +206,16 @@ async def test_a_long_answer_is_cut_to_one_ussd_page(world: World) -> None:
     answer = await Phone(user).keywords.ussd(Msisdn(user.msisdn), "*101#")
     assert len(answer.text) <= 182 and answer.text.endswith("...")
     assert len((await Phone(user).keywords.handle(Msisdn(user.msisdn), "*101#")).text) > 182
+
+
+@rule("HOT-ACC-12")
+async def test_an_answer_of_the_operator_takes_the_place_of_ours(world: World) -> None:
+    own = '\n[answer.balance]\nsl = "Na računu imate {credit} EUR."\nen = "You have {credit} EUR."\n'
+    await world.price_lists(CATALOGUE.read_text() + own)
+    phone = Phone(await world.subscriber(20, "MINI"))
+    assert await phone.say("STANJE") == ("balance", "Na računu imate 13,01 EUR.")
+    assert await phone.say("STANJE", "en") == ("balance", "You have 13.01 EUR.")
+    assert (await phone.say("SMS 200", "en"))[1].startswith("SMS 200 costs 7.00 EUR."), "the others stay"
+    await world.price_lists(CATALOGUE.read_text() + own.replace("{credit}", "{kredit}"))
+    phone = Phone(await world.subscriber(20, "MINI"))
+    assert (await phone.say("STANJE", "en"))[1].startswith("Credit: 13.01 EUR"), "one with a mistake is not used"
