@@ -8,7 +8,7 @@ listed apart: it is the member's own money, and not in the sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import orjson
@@ -150,14 +150,20 @@ def _transactions(
     query = (
         select(TRANSACTIONS)
         .where(columns.account.in_(accounts), columns.month == month, columns.kind.not_in(INTERNAL))
+        .where(or_(columns.credit_in_micro_eur != 0, columns.debit_micro_eur != 0))
         .where(_within(columns.at, intervals))
         .order_by(columns.at, func.length(columns.event_id), columns.event_id)
         .limit(MAX_TRANSACTIONS + 1)
     )
-    found = [transaction(row) for row in connection.execute(query)]
+    found = [_of_credit(transaction(row)) for row in connection.execute(query)]
     if len(found) > MAX_TRANSACTIONS:
         raise TooLargeError(f"a number has more than {MAX_TRANSACTIONS} transactions in the month")
     return found
+
+
+def _of_credit(each: Transaction) -> Transaction:
+    """Without what its separate account paid or got, which is listed apart."""
+    return replace(each, net_micro_eur=each.micro_eur, separate_micro_eur=0) if each.separate_micro_eur else each
 
 
 def _use(connection: Connection, accounts: Sequence[str], month: int, intervals: Sequence[Interval]) -> list[UseSum]:

@@ -58,15 +58,22 @@ class Transaction:
     micro_eur: int
     """Gross; negative = it was taken from the credit."""
     net_micro_eur: int
-    """As `micro_eur`. Of a payment, which is no sale, both are equal."""
+    """Of `gross_micro_eur`. Of a payment, which is no sale, both are equal."""
     vat_percent: int
     promotional_micro_eur: int
     credit_micro_eur: int
     """Afterwards."""
+    separate_micro_eur: int = 0
+    """What came to the separate account (HOT-GRP-5), or negative what it paid; not in `micro_eur`."""
+
+    @property
+    def gross_micro_eur(self) -> int:
+        """Of credit and separate account together."""
+        return self.micro_eur + self.separate_micro_eur
 
     @property
     def vat_micro_eur(self) -> int:
-        return self.micro_eur - self.net_micro_eur
+        return self.gross_micro_eur - self.net_micro_eur
 
 
 def billing_periods(connection: Connection, accounts: Sequence[str], now: int, count: int) -> list[Period]:
@@ -145,7 +152,8 @@ def transactions(
 
 
 def transaction(row: Row[Any]) -> Transaction:
-    sign = 1 if row.credit_in_micro_eur else -1
+    moved = row.credit_in_micro_eur - row.debit_micro_eur
+    sign = 1 if moved + row.separate_micro_eur >= 0 else -1
     return Transaction(
         position=(row.at, len(row.event_id), row.event_id),
         event_id=row.event_id,
@@ -155,9 +163,10 @@ def transaction(row: Row[Any]) -> Transaction:
         reference=row.reference,
         channel=row.channel,
         by=row.acted_by,
-        micro_eur=row.credit_in_micro_eur - row.debit_micro_eur,
+        micro_eur=moved,
         net_micro_eur=sign * row.net_micro_eur,
         vat_percent=row.vat_percent,
         promotional_micro_eur=row.promotional_micro_eur,
         credit_micro_eur=row.credit_micro_eur,
+        separate_micro_eur=row.separate_micro_eur,
     )

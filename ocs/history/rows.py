@@ -154,7 +154,7 @@ class Projection:
         event_id = record["event_id"]
         rows.loaded.append(Loaded(event_id, kind, at, account, record))
         rows.events.append((event_id, month, account, at, kind, _body(record)))
-        if record.get("debit_micro_eur") or record.get("credit_in_micro_eur"):
+        if any(record.get(name) for name in _MOVEMENTS):
             rows.transactions.append(_transaction(record, kind, account, month, at))
         if kind == "package" and record.get("paid") and self._is_tariff(record["package"]):
             ends_at = record.get("period_end")
@@ -226,6 +226,7 @@ def _move(record: Record, kind: str, account: str, month: int, rows: Rows) -> No
 
 def _transaction(record: Record, kind: str, account: str, month: int, at: int) -> tuple[Any, ...]:
     debit, credit_in = record.get("debit_micro_eur", 0), record.get("credit_in_micro_eur", 0)
+    separate = record.get("separate_in_micro_eur", 0) - record.get("separate_out_micro_eur", 0)
     net, vat_percent = record.get("net_micro_eur"), record.get("vat_percent", 0)
     if kind == "refund":
         lines = record.get("services", ())
@@ -244,13 +245,15 @@ def _transaction(record: Record, kind: str, account: str, month: int, at: int) -
         _clean(record.get("by", "")),
         credit_in,
         debit,
-        debit + credit_in if net is None else net,
+        abs(credit_in - debit + separate) if net is None else net,
         vat_percent,
         record.get("promo", 0),
         record.get("credit_micro_eur", 0),
+        separate,
     )
 
 
+_MOVEMENTS = ("debit_micro_eur", "credit_in_micro_eur", "separate_in_micro_eur", "separate_out_micro_eur")
 _WHAT = ("package", "to_account", "from_account", "session_id", "reason")
 """Fields that name what a transaction is for; the first that a record has."""
 _HEAD = frozenset({"event_id", "kind", "time", "account"})

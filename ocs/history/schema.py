@@ -113,13 +113,15 @@ TRANSACTIONS = Table(
     Column("vat_percent", SmallInteger, nullable=False),
     Column("promotional_micro_eur", BigInteger, nullable=False),
     Column("credit_micro_eur", BigInteger, nullable=False),
+    Column("separate_micro_eur", BigInteger, nullable=False, server_default="0"),
     Index(None, "account", "at"),
     Index(None, "reference"),
     comment="movements of credit that are no use: top-ups, packages, fees, refunds, pay-outs, shares, transfers",
     postgresql_partition_by="RANGE (month)",
 )
 """`credit_micro_eur`: the credit afterwards. `what`: the product, benefit or other account. `vat_percent`: 0 = the
-movement is no price of something sold.
+movement is no price of something sold. `separate_micro_eur`: what came to the separate account (HOT-GRP-5), negative =
+what it paid. `net_micro_eur`: of both together.
 """
 
 EVENTS = Table(

@@ -3,8 +3,8 @@ HOT-REC-1), and that they explain the credit.
 
     closing = opening + Σ transactions - Σ use recorded in the month - use not recorded yet
 
-The last item is use of sessions that were open at the beginning or the end of the month: it is debited at once, and
-recorded later.
+What a separate account paid (HOT-GRP-5) is in the transactions, and moves no credit. The last item is use of sessions
+that were open at the beginning or the end of the month: it is debited at once, and recorded later.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Statement:
         """(net, gross) of what was sold in the month, use included."""
         sold = [each for each in self.transactions if each.kind in SOLD]
         net = sum(each.net_micro_eur for each in self.use) - sum(each.net_micro_eur for each in sold)
-        gross = sum(each.micro_eur for each in self.use) - sum(each.micro_eur for each in sold)
+        gross = sum(each.micro_eur for each in self.use) - sum(each.gross_micro_eur for each in sold)
         return net, gross
 
 

@@ -16,7 +16,8 @@ USAGE_COLUMNS = (
     *("vat_eur", "included_units", "itemised", "session_id"),
 )
 STATEMENT_COLUMNS = (
-    *("time", "kind", "what", "reference", "gross_eur", "vat_percent", "net_eur", "vat_eur", "credit_eur", "itemised"),
+    *("time", "kind", "what", "reference", "gross_eur", "vat_percent", "net_eur", "vat_eur", "credit_eur"),
+    *("separate_eur", "itemised"),
     *("sessions", "used"),
 )
 GROUP_COLUMNS = (
@@ -49,12 +50,12 @@ def statement_table(statement: Statement, time: Text) -> str:
     rows += [_use(each) for each in statement.use]
     if not statement.is_itemised:
         rest = statement.recorded_micro_eur - sum(each.micro_eur for each in statement.use)
-        rows.append(("", "use", "no longer itemised", "", format_eur(-rest), "", "", "", "", "", "", ""))
+        rows.append(("", "use", "no longer itemised", "", format_eur(-rest), *[""] * 8))
     if statement.unrecorded_micro_eur:
         waiting = format_eur(-statement.unrecorded_micro_eur)
-        rows.append(("", "use", "of open sessions", "", waiting, "", "", "", "", "", "", ""))
+        rows.append(("", "use", "of open sessions", "", waiting, *[""] * 8))
     rows.append(_balance("closing", statement.closing_micro_eur))
-    rows.append(("", "total", "sold in the month", "", format_eur(gross), "", *_net(gross, net), "", "", "", ""))
+    rows.append(("", "total", "sold in the month", "", format_eur(gross), "", *_net(gross, net), *[""] * 5))
     return _csv(STATEMENT_COLUMNS, rows)
 
 
@@ -74,18 +75,19 @@ def group_table(statement: GroupStatement, time: Text) -> str:
 
 
 def _balance(kind: str, micro_eur: int) -> tuple[object, ...]:
-    return ("", kind, "", "", "", "", "", "", format_eur(micro_eur), "", "", "")
+    return ("", kind, "", "", "", "", "", "", format_eur(micro_eur), *[""] * 4)
 
 
 def _transaction(each: Transaction, time: Text) -> tuple[object, ...]:
-    money = _money(each.micro_eur, each.net_micro_eur, each.vat_percent)
+    money = _money(each.gross_micro_eur, each.net_micro_eur, each.vat_percent)
     head = time(each.at), each.kind, _plain(each.what), _plain(each.reference)
-    return (*head, *money, format_eur(each.credit_micro_eur), "", "", "")
+    separate = format_eur(each.separate_micro_eur) if each.separate_micro_eur else ""
+    return (*head, *money, format_eur(each.credit_micro_eur), separate, "", "", "")
 
 
 def _use(each: UseSum) -> tuple[object, ...]:
     money = _money(-each.micro_eur, -each.net_micro_eur, each.vat_percent)
-    return ("", "use", each.rate, "", *money, "", each.itemised, each.sessions, each.used)
+    return ("", "use", each.rate, "", *money, "", "", each.itemised, each.sessions, each.used)
 
 
 def _money(gross: int, net: int, vat_percent: int) -> tuple[object, ...]:

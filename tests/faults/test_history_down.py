@@ -54,7 +54,7 @@ def sessions(client: Client, first: int, count: int) -> None:
 
 def waiting(client: redis.Redis, keys: Keys) -> int:
     """Events in Redis."""
-    return sum(int(client.xlen(keys.by_partition[n].outbox)) for n in range(4))  # type: ignore[arg-type]
+    return sum(int(client.xlen(keys.by_partition[n].outbox)) for n in range(4))
 
 
 def asked(database: PostgreSQL, query: str) -> list[tuple[Any, ...]]:

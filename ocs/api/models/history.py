@@ -64,6 +64,7 @@ class TransactionLine(Answer):
     channel: str
     by: str = Field(description="Who did it.")
     price: Money = Field(description="Negative = taken from the credit. Payments have no VAT.")
+    separate: Eur = Field(description="The part of `price` that concerns the separate account, no credit (HOT-GRP-5).")
     promotional: Eur
     credit: Eur = Field(description="Afterwards.")
 
@@ -142,7 +143,8 @@ def transaction_line(item: Transaction, call: Call) -> TransactionLine:
         reference=item.reference,
         channel=item.channel,
         by=item.by,
-        price=money(item.micro_eur, item.net_micro_eur, item.vat_percent),
+        price=money(item.gross_micro_eur, item.net_micro_eur, item.vat_percent),
+        separate=format_eur(item.separate_micro_eur),
         promotional=format_eur(item.promotional_micro_eur),
         credit=format_eur(item.credit_micro_eur),
     )

@@ -224,3 +224,41 @@ def test_months_are_parsed() -> None:
     for wrong in ("2026-13", "202611", "2026-1", "26-11", "2026-11-01", ""):
         with pytest.raises(InputError):
             parse_month(wrong)
+
+
+@rule("HOT-GRP-5")
+async def test_what_a_separate_account_pays_is_listed_and_moves_no_credit(engine: Engine, folder: Folder) -> None:
+    journal = Journal()
+    folder.append(
+        journal.line("01-a", "topup", T0, credit_in=9_000_000, ref="A", channel="shop"),
+        journal.line("01-a", "topup", T0 + 1, separate_in=7_000_000, ref="B", channel="voucher"),
+        journal.line("01-a", "package", T0 + 2, id="SMS", ok=1, debit=0, price=6_990_000, separate_out=6_990_000),
+        journal.line("01-a", "pay_out", T0 + 3, ref="C", reason="port-out", debit=1_000_000, separate_out=5_000),
+        journal.line("01-a", "separate", T0 + 4, open=0, separate_out=5_000, credit_in=5_000),
+    )
+    load_all(engine, folder)
+    found = await service(engine, folder, T0 + DAY).statement("01-a", 202611, 0)
+    seen = [(each.kind, each.gross_micro_eur, each.separate_micro_eur) for each in found.transactions]
+    assert seen == [
+        ("topup", 9_000_000, 0),
+        ("topup", 7_000_000, 7_000_000),
+        ("package", -6_990_000, -6_990_000),
+        ("pay_out", -1_005_000, -5_000),
+        ("separate", 0, -5_000),
+    ]
+    net = net_micro_eur(6_990_000, 22)
+    assert [each.vat_micro_eur for each in found.transactions] == [0, 0, net - 6_990_000, 0, 0]
+    moved = sum(each.micro_eur for each in found.transactions)
+    assert moved == found.closing_micro_eur - found.opening_micro_eur == journal.credit["01-a"]
+    assert found.sold_micro_eur == (net, 6_990_000)
+
+
+async def test_a_rollback_of_the_ledger_leaves_a_difference_that_is_told(engine: Engine, folder: Folder) -> None:
+    journal = Journal()
+    folder.append(*(journal.line("01-a", "topup", T0, credit_in=1_000_000) for _ in range(3)))
+    journal.roll_back(1, epoch=1)
+    journal.credit["01-a"] = 1_000_000  # the ledger has lost two of them
+    folder.append(journal.line("01-a", "topup", T0 + 9, credit_in=500_000))
+    load_all(engine, folder)
+    found = await service(engine, folder, T0 + DAY).statement("01-a", 202611, 0)
+    assert (found.closing_micro_eur, found.difference_micro_eur) == (3_500_000, -2_000_000)
