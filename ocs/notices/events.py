@@ -67,6 +67,7 @@ EVENTS: Mapping[str, Mapping[str, Field]] = {
         "amount": _money("credit_in_micro_eur"),
         "credit": _money("credit_micro_eur"),
         "channel": _text("channel", "one-off", "voucher", "auto", "import", "care"),
+        "separate": _money("separate_in_micro_eur"),
     },
     "auto_top_up": {
         "state": _text("state", "on", "off", "asked", "given_up"),
@@ -92,6 +93,7 @@ EVENTS: Mapping[str, Mapping[str, Field]] = {
         "ends": Field(Kind.TIME, "period_end"),
         "paid": Field(Kind.FLAG, "paid"),
         "renewal": Field(Kind.FLAG, "renewal"),
+        "separate": Field(Kind.FLAG, "separate_out_micro_eur"),
     },
     "subscription": {
         **PRODUCT,

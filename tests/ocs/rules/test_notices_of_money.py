@@ -104,3 +104,24 @@ async def test_credit_from_the_administrator_of_the_group(world: World) -> None:
             "You have received credit of 5.00 EUR. You now have 6.50 EUR.",
         )
     ]
+
+
+@rule("HOT-NOT-1", "HOT-GRP-5")
+async def test_a_separate_account_is_told_of_its_own_money_only(world: World) -> None:
+    await world.price_lists(CATALOGUE.read_text())
+    member = await world.subscriber(50, "MINI")
+    await world.ledger.join_group(member.account_id, group_id="G1", role="member", **world.when)
+    await world.ledger.set_separate(member.account_id, is_open=True, **world.when)
+    await world.ledger.top_up(member.account_id, amount_micro_eur=20 * EUR, reference="S1", separate=True, **world.when)
+    assert await texts(member, "topup-separate") == [
+        ("Vaš ločeni račun je napolnjen: 20,00 EUR.", "Your separate account is topped up: 20.00 EUR.")
+    ]
+    assert await said(member, "sl", "topup") == []
+    pack = world.catalogue.products["SMS-200"].terms
+    assert await member.buy(pack, "B1", separate=True)
+    world.now += 30 * DAY_S
+    await world.sweep()
+    assert sorted(text for _, text in await said(member, "en", "package-renewed")) == [
+        "MINI: renewed until 9 Jan 2027. Price: 6.99 EUR, credit: 36.02 EUR.",
+        "SMS 200: renewed until 9 Jan 2027. Price: 7.00 EUR.",
+    ]
