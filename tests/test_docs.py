@@ -151,7 +151,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     rows: dict[str, tuple[int, ...]] = {}
     for part in (
         *(limits_of_messages, limits_of_sessions, limits_of_our_requests),
-        *(limits_of_notices, limits_of_payments, limits_of_history, limits_of_records),
+        *(limits_of_notices, limits_of_payments, limits_of_money_in, limits_of_history, limits_of_records),
     ):
         rows |= part()
     return rows
@@ -248,6 +248,19 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
         "pseudonyms of equipment in a worker": (equipment.EQUIPMENT_KEPT,),
         "equipment of an account abroad, and accounts of one equipment, that are remembered": (observations.MAX_SIMS,),
         "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
+    }
+
+
+def limits_of_money_in() -> dict[str, tuple[int, ...]]:
+    from ocs.accounts import top_up_files, voucher_batches
+    from ocs.ledger.contract import limits
+    from ocs.ledger.redis import accounts
+
+    return {
+        "wrong voucher entries of an account (HOT-TOP-3)": (limits.MAX_WRONG_VOUCHERS,),
+        "vouchers of a batch": (voucher_batches.MAX_VOUCHERS, limits.MAX_BATCH_ACTIONS),
+        "a spent or expired voucher is known": (accounts.REFERENCE_KEEP_S // 86_400,),
+        "rows of a file of top-ups": (top_up_files.MAX_ROWS,),
     }
 
 

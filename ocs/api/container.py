@@ -21,6 +21,8 @@ class ApiMetrics(Protocol):
 
     def api_request(self, route: str, method: str, status: int, seconds: float) -> None: ...
 
+    def count(self, name: str, *labels: str, by: int = 1) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Container:

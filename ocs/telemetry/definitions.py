@@ -121,6 +121,9 @@ _TABLE = (
     Definition("ocs_transfers_continued", COUNTER, "Transfers that a crash left, and that are finished", ("result",)),
     Definition("ocs_group_steps_continued", COUNTER, "Steps of groups that a crash left, and that are finished"),
     Definition("ocs_groups_stuck", GAUGE, "Accounts and groups of which a transfer or step cannot be finished now"),
+    Definition(
+        "ocs_voucher_entries", COUNTER, "Voucher numbers entered over the API, by what came of them", ("result",)
+    ),
     Definition("ocs_voucher_claims_stuck", GAUGE, "Redemptions of vouchers that cannot be finished now"),
     Definition("ocs_payment_orders", COUNTER, "Payment orders that came into a state", ("kind", "state")),
     Definition("ocs_payment_due", GAUGE, "Orders and accounts for which a payment step is due"),

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from ocs.accounts import inputs
 from ocs.accounts.errors import UnknownError
 from ocs.accounts.operations import AccountAndPool
-from ocs.accounts.redeeming import number
 from ocs.api.call import Call, TheCall
 from ocs.api.problems import ProblemError
 from ocs.api.rights import Role
@@ -44,6 +43,7 @@ from ocs.api.tmf.models import (
     TransferBalanceCreate,
 )
 from ocs.api.tmf.routing import tmf_router
+from ocs.api.vouchers import redeem as redeem_voucher
 from ocs.history.queries import Transaction
 from ocs.ledger.contract.views import AccountView
 from ocs.values.identities import Msisdn
@@ -149,9 +149,7 @@ async def top_up(request: Request, body: TopupBalanceCreate, call: TheCall) -> R
     """Add credit by a payment, or by a voucher, once per Idempotency-Key (HOT-TOP-1)."""
     msisdn = await _subject(body, call)
     if body.voucher is not None:
-        entry = f"{call.key.id}:{call.idempotency_key}"
-        redeemed = await call.backend.redeeming.redeem(msisdn, number(body.voucher), entry=entry)
-        call.applied(redeemed.applied)
+        redeemed = await redeem_voucher(call, msisdn, body.voucher)
         done, micro_eur, reference = redeemed.applied, redeemed.value_micro_eur, redeemed.reference
         channel = Channel.VOUCHER
     else:

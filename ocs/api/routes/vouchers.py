@@ -30,6 +30,7 @@ from ocs.api.models.vouchers import (
 )
 from ocs.api.operation_route import router as operations
 from ocs.api.pages import DEFAULT_PAGE, Cursor, Limit, Page, page_of
+from ocs.api.vouchers import redeem as redeem_voucher
 
 router = operations("/v1", "vouchers")
 
@@ -44,10 +45,7 @@ async def redeem(msisdn: MsisdnPath, body: RedeemVoucher, call: TheCall) -> Rede
     """Top up by a voucher. It is redeemed once; beyond the ceiling it stays active (HOT-ACC-7). Twenty wrong entries
     block the account's vouchers until customer care lifts it.
     """
-    entry = f"{call.key.id}:{call.idempotency_key}"
-    done = await call.backend.redeeming.redeem(msisdn, number(body.number), entry=entry)
-    call.applied(done.applied)
-    return redeemed(done)
+    return redeemed(await redeem_voucher(call, msisdn, body.number))
 
 
 @router.get("/accounts/{msisdn}/voucher-entries", operation_id="vouchers.entries")

@@ -23,7 +23,7 @@ from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.values.identities import Msisdn
 from ocs.values.products import PackageTerms
 from ocs.values.top_ups import Channel
-from ocs.values.voucher_numbers import VoucherNumber
+from ocs.values.voucher_numbers import VoucherNumber, voucher_id
 from tests.ocs.accounts.voucher_desk import EUR, NOW, Desk, desk_of, unknown_number
 from tests.ocs.ledger.books import journal
 from tests.rules import rule
@@ -220,6 +220,34 @@ async def test_a_claim_follows_an_account_that_moves(desk: Desk) -> None:
     await desk.accounts.move(account, partition=home)
     assert [await answer(desk.redeeming.redeem(account, each)) for each in numbers] == ["again", "again"]
     assert await desk.credit(account) == 20 * EUR
+
+
+async def test_a_claim_finds_an_account_whose_move_is_long_forgotten(desk: Desk) -> None:
+    """The old document, which told the new id, is gone."""
+    account = await desk.opened()
+    (number,) = await desk.sold()
+    before = (await claim(desk, account, number)).account_id
+    home = int(before.partition("-")[0])
+    await desk.accounts.move(account, partition=(home + 5) % 16)
+    key = desk.ledger._account_keys(before).account + before.encode()
+    assert await desk.ledger._ask("test", home, b"DEL", key) == 1
+    desk.now += 60
+    assert (await desk.redeeming.finish_open_claims(partition_of(desk, number)))[0] >= 1
+    assert await desk.credit(account) == 10 * EUR
+
+
+async def test_a_claim_of_an_account_that_exists_no_more_gives_the_voucher_back(desk: Desk) -> None:
+    gone, other = await desk.opened(), await desk.opened()
+    (number,) = await desk.sold()
+    account_id = (await claim(desk, gone, number)).account_id
+    key = desk.ledger._account_keys(account_id).account + account_id.encode()
+    await desk.ledger._ask("test", int(account_id.partition("-")[0]), b"DEL", key)
+    assert await answer(desk.redeeming.redeem(other, number)) == "applied"
+
+
+def partition_of(desk: Desk, number: VoucherNumber) -> int:
+    key = desk.ledger._voucher_key_known
+    return desk.ledger._keys.partition_of_name(voucher_id(number, key))
 
 
 # -- wrong entries

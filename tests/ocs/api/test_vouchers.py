@@ -45,6 +45,8 @@ async def test_from_the_shop_to_the_subscriber(desk: Desk, tmp_path: Path) -> No
     (batch,) = (await desk.get("/v1/voucher-batches", Role.READ_ONLY)).json()["items"]
     assert batch["states"] == {"blocked": 2, "spent": 1} and batch["value"] == "10.00"
     assert [each.split()[-2] for each in batch["actions"][1:]] == ["by", "by"]
+    counted = {key[1]: count for key, count in desk.metrics.store.counters.items() if key[0] == "ocs_voucher_entries"}
+    assert counted == {"applied": 1, "again": 1, "spent": 1, "voucher": 2}
     missing = await desk.get("/v1/voucher-batches/SPAR-2")
     assert (missing.status_code, missing.json()["code"]) == (404, "batch")
 

@@ -95,6 +95,7 @@ def play(metrics: Metrics) -> None:
         if name.startswith(COUNTED_BY_NAME):
             metrics.count(name, *("x" for _ in definition.labels))
     metrics.count("ocs_transfers_continued", "arrived")
+    metrics.count("ocs_voucher_entries", "applied")
 
 
 def exported(folder: Path, metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
