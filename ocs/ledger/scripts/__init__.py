@@ -252,7 +252,8 @@ def _bring_up(layout: Layout) -> list[str]:
                 lines.append(f"if row[{at}] ~= '' then local inner = cmsgpack.unpack(row[{at}])")
                 lines.append(f"up['{field.record}'](inner) row[{at}] = cmsgpack.pack(inner) end")
             elif field.many or field.each:
-                lines.append(f"for _, inner in pairs(row[{at}]) do up['{field.record}'](inner) end")
+                lines.append(f"for _, inner in pairs(row[{at}] ~= '' and row[{at}] or {{}}) do")
+                lines.append(f"up['{field.record}'](inner) end")
             elif field.one:
                 lines.append(f"if row[{at}] then up['{field.one}'](row[{at}]) end")
         lines.append("end")

@@ -408,7 +408,7 @@ local function terminate(work, asked_at, reason, reference, ends)
   lost = account.credit
   local own = account.separate
   account.state, account.credit, account.separate, account.expired = 't', 0, 0, account.expired + lost + own
-  work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
+  work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, '', {}, ''
   work.measures = {}
   journal(work, {k = 'terminated', debit = lost, credit = 0, was = was, reason = reason,
     unpaid = some(unpaid), separate_out = some(own), promo = some(account.promotional)})

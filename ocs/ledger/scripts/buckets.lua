@@ -190,7 +190,7 @@ local function release_service(work, service, keep)
     end
     account.held = account.held - leg.held
     release_counters(work, leg)
-    leg.holds, leg.granted_by, leg.held = {}, {}, 0
+    leg.holds, leg.granted_by, leg.held = {}, '', 0
     if keep then granted_by[n] = had end
   end
   service.granted = 0

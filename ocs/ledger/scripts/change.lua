@@ -23,6 +23,10 @@ local function remind()
   if args.value > 0 then
     local entry = new_entry()
     entry.at, entry.kind, entry.ref = args.value, args.kind, args.ref
+    if agenda == '' then
+      agenda = {}
+      account.agenda = agenda
+    end
     agenda[#agenda + 1] = entry
   end
 end

@@ -79,7 +79,7 @@ local function add_counters(work)
 end
 
 local function begin_window(counter, key)
-  counter.window_key, counter.value, counter.told, counter.slots = key, 0, 0, {}
+  counter.window_key, counter.value, counter.told, counter.slots = key, 0, 0, ''
   if counter.lasting ~= NOT_ONCE then counter.limit, counter.lasting = counter.lasting, NOT_ONCE end
 end
 
@@ -162,6 +162,10 @@ local function add_to_counter(counter, amount, now)
       return
     end
   end
+  if slots == '' then
+    slots = {}
+    counter.slots = slots
+  end
   local at = #slots
   slots[at + 1], slots[at + 2] = slot, amount
 end
@@ -228,14 +232,18 @@ local function room_of(counter)
 end
 
 local function hold_counters(work, leg, money, credit_units, units)
-  local counters, holds = counters_of(work, rate_of(leg)), {}
+  local counters, holds = counters_of(work, rate_of(leg)), ''
   for n = 1, #counters do
-    local counter, amount = counters[n], 0
-    if counter then
-      amount = counter_amount(counter, money, credit_units, units)
+    local counter = counters[n]
+    local amount = counter and counter_amount(counter, money, credit_units, units) or 0
+    if amount ~= 0 then
       counter.held = counter.held + amount
+      if holds == '' then
+        holds = {}
+        for m = 1, #counters do holds[m] = 0 end
+      end
+      holds[n] = amount
     end
-    holds[n] = amount
   end
   leg.counter_holds = holds
 end
@@ -250,7 +258,7 @@ local function release_counters(work, leg)
       if counter then counter.held = counter.held - holds[n] end
     end
   end
-  leg.counter_holds = {}
+  leg.counter_holds = ''
 end
 
 -- Part of a leg's hold was used or taken: its counters of that measure hold less by the same amount.

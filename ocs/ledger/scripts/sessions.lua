@@ -55,6 +55,10 @@ end
 local function record_number(session, number)
   local by, apart = number - session.highest, session.apart
   if by > FAR_AHEAD and not index_of(apart, number - 1) then
+    if apart == '' then
+      apart = {}
+      session.apart = apart
+    end
     apart[#apart + 1] = number
     if #apart > MAX_APART then table.remove(apart, 1) end
     return true
@@ -95,6 +99,10 @@ local function give_up_service(work, service)
       local bucket = bucket_of(work, hold)
       if bucket then
         change_held(work, bucket, hold.pooled, -hold.units)
+        if granted_by == '' then
+          granted_by = {}
+          leg.granted_by = granted_by
+        end
         granted_by[#granted_by + 1] = hold
       end
     end
