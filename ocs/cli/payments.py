@@ -318,6 +318,16 @@ def retry(order: str, config: ConfigOption = DEFAULT) -> None:
     _with_payments(config, OpenMode.WRITE, work)
 
 
+@payment.command("paid-back")
+def paid_back(order: str, config: ConfigOption = DEFAULT) -> None:
+    """Note that a payment of an account that has ended (refund-due) was paid back by hand."""
+
+    async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
+        print(f"{(await operations.paid_back(order)).id}: paid back")
+
+    _with_payments(config, OpenMode.WRITE, work)
+
+
 # -- SEPA files
 
 

@@ -208,6 +208,18 @@ class PaymentOperations:
         with raising_refused():
             return await self._orders.order_top_up(account_id)
 
+    async def paid_back(self, order_id: str) -> PaymentOrder:
+        """A payment of an account that has ended was paid back by hand. RefusedError: "ended" (not `refund-due`)."""
+        while True:
+            order = await self.order(order_id)
+            if order.state is not OrderState.REFUND_DUE:
+                raise RefusedError("ended", f"the order is {order.state}: nothing is to be paid back")
+            done = replace(order, state=OrderState.RETURNED, reason="paid-back", due=0)
+            with raising_refused():
+                stored = await self._ledger.store_order(done, told=True, **self._when())
+            if stored is not None:
+                return stored
+
     async def retry(self, order_id: str) -> PaymentOrder:
         """Take an open order up now. One that has failed stays so: its account is ordered for anew, if it is below its
         mark and HOT-TOP-5 allows it. RefusedError: "ended" (it has its outcome).

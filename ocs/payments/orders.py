@@ -39,7 +39,7 @@ from ocs.values.top_ups import Channel
 HTTP, SEPA = "http", "sepa"
 ACTOR_NAME = "auto-top-up"
 FILE_DUE = 253_402_300_799
-"""`due` of an order for which nothing is done but by files of the bank."""
+"""`due` of an order that waits for a file of the bank, or for a person."""
 OWN_STEP_S = 20
 """How long a step may take before the loop repeats it."""
 CREDIT_AGAIN_S = DAY_S
@@ -348,8 +348,11 @@ class PaymentOrders:
             if error.code != "state":
                 raise
             found = False
-        state = OrderState.CREDITED if found else OrderState.REFUND_DUE
-        stored = await self.store(replace(order, state=state, reason="" if found else "terminated", due=0))
+        if found:
+            done = replace(order, state=OrderState.CREDITED, reason="", due=0)
+        else:  # it stays listed, for a person
+            done = replace(order, state=OrderState.REFUND_DUE, reason="terminated", due=FILE_DUE)
+        stored = await self.store(done)
         return stored or await self._ledger.read_order(order.id)
 
     async def _take_back(self, order: PaymentOrder, reason: str) -> PaymentOrder:

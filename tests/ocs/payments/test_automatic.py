@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ocs.accounts.errors import RefusedError
 from ocs.ledger.contract.payments import OrderState
 from ocs.payments.mandates import provider_mandate
+from ocs.payments.operations import PaymentOperations
 from ocs.policy.payments import account_payer, group_payer
 from simulator.payment_provider import FAILED as REFUSED
 from simulator.payment_provider import RETURNED
@@ -263,6 +265,12 @@ async def test_an_account_that_ends_while_its_debit_is_under_way_gets_its_money_
     await settle(till, user)
     assert await till.states(user) == [OrderState.REFUND_DUE]
     assert (await user.view()).credit_micro_eur == 0
+    operations = PaymentOperations(None, till.ledger, till.world.catalogue, None, lambda: till.world.now)
+    (listed,) = await operations.open_orders()
+    assert (await operations.paid_back(listed.id)).reason == "paid-back"
+    assert await operations.open_orders() == []
+    with pytest.raises(RefusedError, match="nothing is to be paid back"):
+        await operations.paid_back(listed.id)
 
 
 async def test_an_account_that_moves_keeps_its_orders_and_what_counts(till: Till) -> None:
