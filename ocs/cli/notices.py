@@ -6,12 +6,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ocs.accounts import inputs
-from ocs.catalogue.catalogue import Catalogue
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.versions import Catalogues
 from ocs.cli.common import (
     DEFAULT,
@@ -63,6 +64,9 @@ def check_texts(versions: Iterable[tuple[str, Catalogue]]) -> int:
 def preview(
     name: Annotated[str, typer.Argument(help="A notice of the catalogue, such as low-credit.")],
     language: LanguageOption = "",
+    file: Annotated[
+        Path | None, typer.Option("--catalogue", help="A version that is not in force, such as next.toml.")
+    ] = None,
     json: JsonOption = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
@@ -73,7 +77,7 @@ def preview(
 
     if language and language not in LANGUAGES:
         raise WrongCallError(f"--lang {language!r}: texts are in {' and '.join(LANGUAGES)}")
-    catalogue = load_all(config)[1].in_force()
+    catalogue = load_catalogue(file) if file is not None else load_all(config)[1].in_force()
     checked([("the catalogue", catalogue)])
     notices = Notices(catalogue)
     if name not in notices.by_name:

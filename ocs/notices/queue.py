@@ -19,6 +19,8 @@ from ocs.notices.states import OPEN, RETRIED, Reason, State
 
 MAX_REASON = 200
 MAX_REFERENCE = 100
+_NUL = "\x00"
+"""PostgreSQL stores no text with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class Outcome:
     reason: str = ""
     reference: str = ""
     next_at: int = 0
+
+
+def _short(text: str, most: int) -> str:
+    """What a gateway says, as it can be stored."""
+    return text.replace(_NUL, "")[:most]
 
 
 # -- events
@@ -123,7 +130,8 @@ def put(
 
 def _row(notice: NewNotice, state: State, reason: str, now: int) -> dict[str, Any]:
     left_out = {"attempts": 0, "owner": "", "claimed_until": 0, "reference": "", "created": now, "updated": now}
-    return {**asdict(notice), "id": notice.id, "state": state.value, "reason": reason, **left_out}
+    text = notice.text.replace(_NUL, "")
+    return {**asdict(notice), "text": text, "id": notice.id, "state": state.value, "reason": reason, **left_out}
 
 
 def _open(connection: Connection, accounts: set[str]) -> tuple[int, dict[str, int]]:
@@ -177,8 +185,8 @@ def finish(connection: Connection, outcomes: Iterable[Outcome], *, owner: str, n
             .where(table.id == each.id, table.owner == owner, table.state == State.SENDING.value)
             .values(
                 state=each.state.value,
-                reason=each.reason[:MAX_REASON],
-                reference=each.reference[:MAX_REFERENCE],
+                reason=_short(each.reason, MAX_REASON),
+                reference=_short(each.reference, MAX_REFERENCE),
                 next_at=each.next_at,
                 updated=now,
             )
@@ -191,7 +199,7 @@ def receive(connection: Connection, id_: str, state: State, reason: str, *, now:
     """
     before = connection.scalar(select(NOTICES.c.state).where(NOTICES.c.id == id_).with_for_update())
     if before in (State.SENDING, State.SENT, State.FAILED):
-        values = {"state": state.value, "reason": reason[:MAX_REASON], "updated": now}
+        values = {"state": state.value, "reason": _short(reason, MAX_REASON), "updated": now}
         connection.execute(update(NOTICES).where(NOTICES.c.id == id_).values(**values))
     return before
 

@@ -53,11 +53,11 @@ class WebhookPort:
             headers[HEADER] = sign(self._secret, body, self._now())
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._connections)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+            jar = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, cookie_jar=jar)
         try:
             async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                octets = await response.content.read(MAX_ANSWER_OCTETS)
-                return _answer(response.status, response.headers, octets, self._now())
+                return _answer(response.status, response.headers, await _body(response), self._now())
         except TimeoutError:
             return Answer(Taken.LATER, "no answer in time")
         except (aiohttp.ClientError, OSError) as error:
@@ -67,6 +67,14 @@ class WebhookPort:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The first MAX_ANSWER_OCTETS of it."""
+    octets = b""
+    while len(octets) < MAX_ANSWER_OCTETS and (some := await response.content.read(MAX_ANSWER_OCTETS - len(octets))):
+        octets += some
+    return octets
 
 
 def _answer(status: int, headers: Mapping[str, str], octets: bytes, now: int) -> Answer:

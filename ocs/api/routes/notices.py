@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import Path, Query
@@ -17,6 +18,7 @@ from ocs.api.problems import ProblemError
 from ocs.history.service import HistoryUnavailableError
 from ocs.notices.service import NoticeService, Position
 from ocs.notices.states import State
+from ocs.values.exact import MAX_INTEGER
 
 router = operations("/v1", "notices")
 NoticePath = Annotated[str, Path(alias="notice", pattern=NOTICE_ID, examples=["p47-1234.low-credit"])]
@@ -72,7 +74,7 @@ def _position(cursor: str) -> Position | None:
     match decode(cursor):
         case None:
             return None
-        case [int(created), str(id_)]:
+        case [int(created), str(id_)] if 0 <= created <= MAX_INTEGER and re.fullmatch(NOTICE_ID, id_):
             return created, id_
     raise ProblemError("cursor", "the cursor is of another list")
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import Engine
 
+from ocs.api.pages import encode
 from ocs.api.rights import Role
 from ocs.history.engine import history_engine, writing
 from ocs.history.migrating import migrate
@@ -86,7 +87,8 @@ async def test_notices_are_listed_by_account_and_state_page_by_page(desk: Desk, 
         None,
     )
     assert (await desk.get("/v1/notices?state=lost")).status_code == 422
-    assert (await desk.get("/v1/notices?cursor=Wzdd")).json()["code"] == "cursor"
+    for position in ([7], [7, "x"], ["a", "p00-1.topup"], [-1, "p00-1.topup"], [2**63, "p00-1.topup"]):
+        assert (await desk.get(f"/v1/notices?cursor={encode(position)}")).json()["code"] == "cursor"
     assert (await desk.get("/v1/notices/p09-9.x")).json()["code"] == "notice"
 
 

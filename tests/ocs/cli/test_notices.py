@@ -62,6 +62,13 @@ def test_a_text_with_a_mistake_is_refused(ocs_in: Ocs, tmp_path: Path, words: tu
     )
 
 
+def test_a_preview_of_a_version_that_is_not_in_force(ocs_in: Ocs, tmp_path: Path) -> None:
+    text = CATALOGUE.read_text("utf-8").replace("Top up to keep using", "Top up now to keep using")
+    (tmp_path / "next.toml").write_text(text, "utf-8")
+    words = "notice", "preview", "low-credit", "--lang", "en", "--catalogue", str(tmp_path / "next.toml")
+    assert "Top up now to keep using your services." in ocs_in(*words, cwd=ROOT).stdout
+
+
 def test_a_long_text_is_a_warning(ocs_in: Ocs) -> None:
     done = ocs_in("catalogue", "check", str(CATALOGUE), cwd=ROOT)
     assert done.returncode == 0

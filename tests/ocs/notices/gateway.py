@@ -27,13 +27,14 @@ class Gateway:
 
     answer: Callable[[int, dict[str, Any]], Answer] = lambda number, fields: (200, {})
     delay_s: float = 0.0
+    in_pieces: bool = False
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     shown: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By key."""
     file: Path | None = None
     url: str = ""
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.requests.append((dict(request.headers), body))
         fields = json.loads(body)
@@ -45,7 +46,14 @@ class Gateway:
             self._show(request.headers["Idempotency-Key"], fields)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        return web.json_response({"id": f"sms-{len(self.shown)}"}, status=status, headers=headers)
+        if not self.in_pieces:
+            return web.json_response({"id": f"sms-{len(self.shown)}"}, status=status, headers=headers)
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        for piece in (b'{"id": ', b'"sms-', b'1"}'):
+            await response.write(piece)
+            await asyncio.sleep(0.02)
+        return response
 
     def _show(self, key: str, fields: dict[str, Any]) -> None:
         if key in self.shown:

@@ -76,6 +76,10 @@ async def test_what_an_answer_means(status: int, headers: dict[str, str], answer
     assert await sent(Gateway(answer=lambda number, fields: (status, headers))) == answer
 
 
+async def test_an_answer_that_comes_in_pieces_is_read_whole() -> None:
+    assert await sent(Gateway(in_pieces=True)) == Answer(Taken.YES, reference="sms-1")
+
+
 async def test_no_answer_in_time_and_no_gateway_mean_later() -> None:
     gateway = Gateway(delay_s=3)
     assert await sent(gateway, timeout_s=0.3) == Answer(Taken.LATER, "no answer in time")

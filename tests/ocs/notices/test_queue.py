@@ -158,6 +158,18 @@ def test_receipts(engine: Engine) -> None:
         assert queue.receive(connection, "p9-9.x", State.DELIVERED, "", now=NOW) is None
 
 
+def test_what_a_gateway_says_is_stored_whatever_it_is(engine: Engine) -> None:
+    put(engine, replace(NOTICE, text="a\x00b"))
+    claim(engine)
+    finish(engine, "a", Outcome(NOTICE.id, State.SENT, "r\x00" * 300, "x\x00č" * 300))
+    with engine.connect() as connection:
+        row = queue.shown(connection, NOTICE.id)
+    assert row is not None and (row.text, row.reason, row.reference) == ("ab", "r" * 200, "xč" * 50)
+    with writing(engine) as connection:
+        assert queue.receive(connection, NOTICE.id, State.FAILED, "\x00no", now=NOW) == "sent"
+    assert states(engine) == {NOTICE.id: ("failed", "no")}
+
+
 def test_what_failed_may_be_sent_again(engine: Engine) -> None:
     put(engine, NOTICE)
 
