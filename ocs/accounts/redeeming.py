@@ -47,6 +47,7 @@ class Redeemed:
     """False = this account had redeemed the voucher before; nothing was changed."""
     value_micro_eur: int
     credit_micro_eur: int
+    """Of the separate account, if the voucher is for it."""
     reference: str
     """Of the top-up: batch and serial number."""
 
@@ -84,12 +85,15 @@ class RedeemOperations:
     def _when(self) -> When:
         return when_of(self._sold.when(self._now()))
 
-    async def redeem(self, msisdn: Msisdn, entered: VoucherNumber, *, entry: str = "") -> Redeemed:
+    async def redeem(
+        self, msisdn: Msisdn, entered: VoucherNumber, *, entry: str = "", separate: bool = False
+    ) -> Redeemed:
         """Top up by a voucher's value; the same account may repeat it. `entry`: id of this entry, so that a wrong one
-        counts once though it is repeated; without one each call is an entry.
+        counts once though it is repeated; without one each call is an entry. `separate`: into the separate account of
+        the number (HOT-GRP-5).
 
         RefusedError: "voucher" (see above), "expired", "spent", "voucher_blocked", "ceiling" (HOT-ACC-7; the voucher
-        stays active), "state", "busy" (another account's claim cannot be finished now).
+        stays active), "state", "no_separate", "busy" (another account's claim cannot be finished now).
         """
         view = (await self._accounts.read(msisdn)).view
         with raising_refused():
@@ -101,7 +105,7 @@ class RedeemOperations:
             raise await self._wrong(account_id, id_, entry)
         for _ in range(MAX_TURNS):
             with raising_refused():
-                claim = await self._ledger.claim_voucher(id_, account_id, now=self._now())
+                claim = await self._ledger.claim_voucher(id_, account_id, now=self._now(), separate=separate)
             voucher = claim.voucher
             if voucher is None:
                 raise await self._wrong(account_id, id_, entry)
@@ -118,7 +122,8 @@ class RedeemOperations:
         raise RefusedError("busy", BUSY)
 
     async def _redeemed(self, msisdn: Msisdn, voucher: VoucherView, *, applied: bool) -> Redeemed:
-        credit = (await self._accounts.read(msisdn)).view.credit_micro_eur
+        view = (await self._accounts.read(msisdn)).view
+        credit = view.separate_micro_eur if voucher.separate else view.credit_micro_eur
         return Redeemed(applied, voucher.value_micro_eur, credit, voucher.reference)
 
     async def _wrong(self, account_id: str, id_: str, entry: str) -> RefusedError:
@@ -147,6 +152,7 @@ class RedeemOperations:
                 voucher.account_id,
                 reference=voucher.reference,
                 value_micro_eur=voucher.value_micro_eur,
+                separate=voucher.separate,
                 **self._when(),
             )
         except LedgerError as error:

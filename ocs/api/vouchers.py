@@ -7,15 +7,15 @@ from ocs.accounts.redeeming import Redeemed, number
 from ocs.api.call import Call
 from ocs.values.identities import Msisdn
 
-RESULTS = frozenset({"voucher", "voucher_blocked", "spent", "expired", "ceiling", "state", "busy"})
+RESULTS = frozenset({"voucher", "voucher_blocked", "spent", "expired", "ceiling", "state", "no_separate", "busy"})
 """Refusals that are counted by their code; any other is "other"."""
 
 
-async def redeem(call: Call, msisdn: Msisdn, text: str) -> Redeemed:
+async def redeem(call: Call, msisdn: Msisdn, text: str, *, separate: bool = False) -> Redeemed:
     """Redeem the voucher; an entry that is repeated with its Idempotency-Key counts once. RefusedError, InputError."""
     entry = f"{call.key.id}:{call.idempotency_key}"
     try:
-        done = await call.backend.redeeming.redeem(msisdn, number(text), entry=entry)
+        done = await call.backend.redeeming.redeem(msisdn, number(text), entry=entry, separate=separate)
     except RefusedError as error:
         _count(call, error.code if error.code in RESULTS else "other")
         raise

@@ -210,13 +210,17 @@ def _batch_text(view: BatchView) -> str:
 
 @app.command()
 def redeem(
-    msisdn: MsisdnArgument, voucher: NumberArgument, json: JsonOption = False, config: ConfigOption = DEFAULT
+    msisdn: MsisdnArgument,
+    voucher: NumberArgument,
+    separate: Annotated[bool, typer.Option("--separate", help="Into the separate account of the number.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
 ) -> None:
     """Top up by a voucher. Twenty wrong numbers, and the account takes none until care lifts it (HOT-TOP-3)."""
     to, entered = inputs.msisdn(msisdn), _number(voucher)
 
     async def work(backend: Backend) -> None:
-        done = await backend.redeeming.redeem(to, entered)
+        done = await backend.redeeming.redeem(to, entered, separate=separate)
         if json:
             print_json({"msisdn": to, **asdict(done)})
             return

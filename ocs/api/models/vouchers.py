@@ -24,10 +24,16 @@ Number = Annotated[
 Serial = Annotated[int, Field(ge=1, le=MAX_VOUCHERS)]
 
 
-class RedeemVoucher(Body):
+class VoucherNumber(Body):
     """A voucher as the subscriber enters it."""
 
     number: Number
+
+
+class RedeemVoucher(VoucherNumber):
+    """A voucher to top up by."""
+
+    separate: bool = Field(default=False, description="Into the separate account of the number (HOT-GRP-5).")
 
 
 class RedeemedVoucher(Answer):
@@ -35,7 +41,7 @@ class RedeemedVoucher(Answer):
 
     reference: str = Field(description="Of the top-up: batch and serial number.", examples=["SPAR-1/17"])
     amount: Eur
-    credit: Eur = Field(description="EUR, after the top-up.")
+    credit: Eur = Field(description="EUR, after the top-up; of the separate account, if it was topped up.")
 
 
 class VoucherEntries(Answer):

@@ -23,6 +23,7 @@ from ocs.api.models.vouchers import (
     Serial,
     Voucher,
     VoucherEntries,
+    VoucherNumber,
     batch,
     entries,
     redeemed,
@@ -45,7 +46,7 @@ async def redeem(msisdn: MsisdnPath, body: RedeemVoucher, call: TheCall) -> Rede
     """Top up by a voucher. It is redeemed once; beyond the ceiling it stays active (HOT-ACC-7). Twenty wrong entries
     block the account's vouchers until customer care lifts it.
     """
-    return redeemed(await redeem_voucher(call, msisdn, body.number))
+    return redeemed(await redeem_voucher(call, msisdn, body.number, separate=body.separate))
 
 
 @router.get("/accounts/{msisdn}/voucher-entries", operation_id="vouchers.entries")
@@ -97,7 +98,7 @@ async def block(batch_id: BatchPath, body: PartOfBatch, call: TheCall) -> Change
 
 
 @router.post("/voucher-batches/look-ups", operation_id="vouchers.look_up")
-async def look_up(body: RedeemVoucher, call: TheCall) -> Voucher:
+async def look_up(body: VoucherNumber, call: TheCall) -> Voucher:
     """The voucher with a number, for customer care. It stands in the body: logs have addresses."""
     return voucher(await call.backend.vouchers.by_number(number(body.number)), call)
 

@@ -40,9 +40,10 @@ class ClaimAnswer(StrEnum):
     SPENT = "spent"
 
 
-FINAL_REFUSALS = frozenset({"ceiling", "state", "voucher_blocked", "given_back", "unknown"})
+FINAL_REFUSALS = frozenset({"ceiling", "state", "voucher_blocked", "no_separate", "given_back", "unknown"})
 """Codes by which an account refuses a voucher for good: the credit would be too high (HOT-ACC-7), it is terminated, it
-has entered too many wrong numbers (HOT-TOP-3), it has refused this claim before, it exists no more."""
+has entered too many wrong numbers (HOT-TOP-3), it has no separate account (HOT-GRP-5), it has refused this claim
+before, it exists no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class VoucherView:
     """Account that has claimed it last."""
     claim: int = 0
     """Number of its last claim."""
+    separate: bool = False
+    """That claim is for the separate account of the number (HOT-GRP-5)."""
 
     def has_expired(self, now: int) -> bool:
         """Not redeemed in time (HOT-TOP-2)."""
@@ -155,10 +158,18 @@ class VoucherLedger(Protocol):
         or are being redeemed and stay as they are.
         """
 
-    async def claim_voucher(self, voucher_id: str, account_id: str, *, now: int) -> Claim: ...
+    async def claim_voucher(self, voucher_id: str, account_id: str, *, now: int, separate: bool = False) -> Claim: ...
 
     async def credit_voucher(
-        self, account_id: str, *, reference: str, value_micro_eur: int, now: int, month: int, day: int = 0
+        self,
+        account_id: str,
+        *,
+        reference: str,
+        value_micro_eur: int,
+        now: int,
+        month: int,
+        day: int = 0,
+        separate: bool = False,
     ) -> bool:
         """Step 2. False = this claim was credited before. The account may have moved. LedgerError in FINAL_REFUSALS:
         it is given back.

@@ -2,7 +2,8 @@
 `contract.vouchers` says what each operation does.
 
 Fields of a voucher: `s` state, `m` value in micro-EUR, `e` when it expires, `b` batch, `n` serial number, `a` account
-of its last claim, `c` number of that claim, `t` when its state changed.
+of its last claim, `c` number of that claim, `t` when its state changed,
+`p` 1 = the claim is for the separate account of the number.
 
 A voucher is forgotten REFERENCE_KEEP_S after it was spent, or expired: the references of its claims are kept as long.
 """
@@ -77,13 +78,13 @@ return {changed, redeemed}
 """KEYS 1 counts. ARGV 1 batch 2 new state 3 now 4 … voucher ids. Result: {changed, redeemed before}."""
 CLAIM = b"""
 local voucher, claims, counts = unpack(KEYS)
-local now, account, id = unpack(ARGV)
+local now, account, id, separate = unpack(ARGV)
 local state, expires, batch = unpack(redis.call('HMGET', voucher, 's', 'e', 'b'))
 if not state or state == 'generated' or state == 'blocked' then return {'unknown', {}} end
 if state == 'active' then
   if expires ~= '0' and tonumber(now) >= tonumber(expires) then return {'expired', redis.call('HGETALL', voucher)} end
   state = 'claimed'
-  redis.call('HSET', voucher, 's', state, 'a', account, 't', now)
+  redis.call('HSET', voucher, 's', state, 'a', account, 't', now, 'p', separate)
   redis.call('HINCRBY', voucher, 'c', 1)
   redis.call('ZADD', claims, now, id)
   redis.call('HINCRBY', counts, batch .. ' active', -1)
@@ -91,7 +92,8 @@ if state == 'active' then
 end
 return {state, redis.call('HGETALL', voucher)}
 """
-"""KEYS 1 voucher 2 open claims 3 counts. ARGV 1 now 2 account id 3 voucher id. Result: {a `ClaimAnswer`, voucher}."""
+"""KEYS 1 voucher 2 open claims 3 counts. ARGV 1 now 2 account id 3 voucher id 4 separate. Result: {a `ClaimAnswer`,
+voucher}."""
 SETTLE = b"""
 local voucher, claims, counts = unpack(KEYS)
 local claim, to, now, id, keep = unpack(ARGV)
@@ -233,14 +235,23 @@ class Vouchers(LedgerClient):
 
     # -- redeeming
 
-    async def claim_voucher(self, voucher_id: str, account_id: str, *, now: int) -> Claim:
-        answer, flat = await self._at_voucher(CLAIM, voucher_id, now, account_id, voucher_id)
+    async def claim_voucher(self, voucher_id: str, account_id: str, *, now: int, separate: bool = False) -> Claim:
+        answer, flat = await self._at_voucher(CLAIM, voucher_id, now, account_id, voucher_id, int(separate))
         return Claim(ClaimAnswer(answer.decode()), _voucher(voucher_id, flat) if flat else None)
 
     async def credit_voucher(
-        self, account_id: str, *, reference: str, value_micro_eur: int, now: int, month: int, day: int = 0
+        self,
+        account_id: str,
+        *,
+        reference: str,
+        value_micro_eur: int,
+        now: int,
+        month: int,
+        day: int = 0,
+        separate: bool = False,
     ) -> bool:
         arguments = {
+            "separate": separate,
             "amount": wire.amount("value", value_micro_eur, least=1),
             "channel": Channel.VOUCHER.value,
             "reference": reference,
@@ -340,6 +351,7 @@ def _voucher(voucher_id: str, flat: Sequence[bytes]) -> VoucherView:
         changed_at=int(fields["t"]),
         account_id=fields.get("a", ""),
         claim=int(fields.get("c", 0)),
+        separate=fields.get("p") == "1",
     )
 
 

@@ -27,7 +27,7 @@ local function remember(name)
 end
 
 local function refuse(why)
-  local final = why == 'state' or why == 'ceiling' or why == 'voucher_blocked'
+  local final = why == 'state' or why == 'ceiling' or why == 'voucher_blocked' or why == 'no_separate'
   if is_voucher and final then remember(refused_field) end
   return why
 end
@@ -40,7 +40,7 @@ local account = work.account
 -- Its life is over, though the sweeper has not terminated it yet (HOT-ACC-6).
 if work.now >= end_of_life(work) then return refuse('state') end
 local customer = account.customer ~= '' and unpack_value(account.customer) or new_customer()
-if args.separate and customer.separate == 0 then return 'no_separate' end
+if args.separate and customer.separate == 0 then return refuse('no_separate') end
 if (args.separate and account.separate or account.credit) + args.amount > CEILING then return refuse('ceiling') end
 if is_voucher and customer.wrong_vouchers >= MAX_WRONG_VOUCHERS then return refuse('voucher_blocked') end
 

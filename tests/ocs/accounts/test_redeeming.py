@@ -402,3 +402,32 @@ async def test_a_number_that_another_voucher_has_is_drawn_again(desk: Desk) -> N
     assert second != first and second[:-1] == "123".zfill(15)
     assert (await desk.batches.by_number(first)).batch == name
     assert (await desk.batches.by_number(second)).batch == other
+
+
+# -- separate accounts
+
+
+@rule("HOT-GRP-5")
+async def test_a_voucher_of_a_member_goes_into_its_separate_account(desk: Desk) -> None:
+    """Also if a crash left the claim, and somebody else finishes it."""
+    member, other = await desk.opened(EUR), await desk.opened()
+    account_id = await desk.accounts.find(member)
+    first, second, third, left = await desk.sold(4)
+    assert await answer(desk.redeeming.redeem(member, first, separate=True)) == "no_separate"
+    assert (await desk.batches.by_number(first)).state is VoucherState.ACTIVE
+    await desk.ledger.join_group(account_id, group_id="G1", role="member", **AT)
+    await desk.ledger.set_separate(account_id, is_open=True, **AT)
+    done = await desk.redeeming.redeem(member, first, separate=True)
+    assert (done.applied, done.credit_micro_eur) == (True, 10 * EUR)
+    assert await answer(desk.redeeming.redeem(member, first)) == "again", "wherever it went"
+    await desk.redeeming.redeem(member, second)
+    id_ = (await desk.batches.by_number(third)).voucher_id
+    await desk.ledger.claim_voucher(id_, account_id, now=desk.now, separate=True)
+    assert await answer(desk.redeeming.redeem(other, third)) == "spent"
+    view = (await desk.accounts.read(member)).view
+    assert (view.credit_micro_eur, view.separate_micro_eur) == (11 * EUR, 20 * EUR)
+    for _ in range(18):
+        (number,) = await desk.sold()
+        await desk.redeeming.redeem(member, number, separate=True)
+    assert await answer(desk.redeeming.redeem(member, left, separate=True)) == "ceiling", "HOT-ACC-7 holds there too"
+    assert await answer(desk.redeeming.redeem(member, left)) == "applied"
