@@ -152,6 +152,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     for part in (
         *(limits_of_messages, limits_of_sessions, limits_of_our_requests),
         *(limits_of_notices, limits_of_payments, limits_of_money_in, limits_of_history, limits_of_records),
+        limits_of_the_api,
     ):
         rows |= part()
     return rows
@@ -175,6 +176,23 @@ def limits_of_history() -> dict[str, tuple[int, ...]]:
         "transactions of a statement": (statement.MAX_TRANSACTIONS,),
         "connections to PostgreSQL": (engine.POOL_SIZE,),
         "wait for another writer of the SQLite file": (int(engine.BUSY_TIMEOUT_S),),
+    }
+
+
+def limits_of_the_api() -> dict[str, tuple[int, ...]]:
+    from ocs.api import limits, pages, trail
+    from ocs.ledger.contract.api_keys import MAX_API_KEYS
+    from ocs.ledger.redis.api import ANSWER_KEEP_S
+    from ocs.values.moment import DAY_S
+
+    return {
+        "keys of the API": (MAX_API_KEYS,),
+        "keys whose rate the API counts": (limits.MAX_BUCKETS,),
+        "requests of an API key": (),
+        "connections of the API, octets of a body": (),
+        "items of a page of the API": (pages.MAX_PAGE, pages.DEFAULT_PAGE),
+        "answers to an Idempotency-Key": (ANSWER_KEEP_S // DAY_S,),
+        "before and after in the audit trail": (trail.MAX_SIDE_OCTETS,),
     }
 
 

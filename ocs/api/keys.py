@@ -72,6 +72,7 @@ class ApiKeys:
         )
         with raising_refused():
             await self._ledger.add_api_key(key, now=now)
+        await self._note(key, "keys.create")
         return NewKey(key, f"{PREFIX}_{key.id}_{secret}")
 
     async def _bound(self, role: Role, bound_to: str) -> tuple[str, str]:
@@ -122,7 +123,15 @@ class ApiKeys:
 
     async def revoke(self, key_id: str) -> bool:
         """With immediate effect. False = there is no such key, or it was revoked before."""
-        return await self._ledger.revoke_api_key(key_id, now=self._now())
+        revoked = await self._ledger.revoke_api_key(key_id, now=self._now())
+        if revoked and (key := await self._ledger.api_key(key_id)) is not None:
+            await self._note(key, "keys.revoke")
+        return revoked
+
+    async def _note(self, key: ApiKey, operation: str) -> None:
+        """Into the audit trail; of no account."""
+        event = {"key": key.id, "role": key.role, "op": operation, "status": 200}
+        await self._ledger.note_api_call("", now=self._now(), event=event)
 
 
 def _role(text: str) -> Role:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -34,6 +35,8 @@ from ocs.settings.schema import Settings, parse_listen
 
 log = logging.getLogger(__name__)
 
+NICENESS = 5
+"""Workers get the CPU first: charging has deadlines of milliseconds."""
 STOP_GRACE_S = 10
 """How long requests under way may take at the end; less than the supervisor waits."""
 BACKLOG = 1024
@@ -60,6 +63,7 @@ async def run_api(child: Child) -> None:
     """Run until asked to end. StartError: the address cannot be used."""
     if not child.settings.api.listen:
         raise StartError('api.listen = "": there is no address for the API')
+    os.nice(NICENESS)
     async with connected_ledger(child) as ledger:
         if ledger is not None:
             async with reading_catalogue(CatalogueReader(child, ledger)), _following_ported_numbers(child):

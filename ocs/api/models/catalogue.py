@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from pydantic import Field
@@ -82,7 +81,7 @@ class RateRequest(Body):
         description='Units or a quantity: "125", "2 min", "5 MB"; null = a minute, a MB or a message.',
     )
     to: str = Field(default="", max_length=64, description="Called party; of incoming use the other party.")
-    at: datetime | None = Field(default=None, description="null = now. Without an offset: the operator's time zone.")
+    at: Time | None = Field(default=None, description="null = now. Without an offset: the operator's time zone.")
     from_plmn: str | None = Field(
         default=None, pattern=r"^[0-9]{5,6}$", description="Serving network, MCC and MNC.", examples=["22003"]
     )

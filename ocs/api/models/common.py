@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, get_args
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ocs.accounts.inputs import MAX_REFERENCE_LENGTH
 from ocs.values.identities import IMSI_EXAMPLE, MAX_IMSI_DIGITS, MAX_MSISDN_DIGITS, MSISDN_EXAMPLE, Imsi, Msisdn
@@ -25,7 +26,22 @@ Eur = Annotated[str, Field(description="EUR, a decimal number.", examples=["12.5
 """Money in an answer."""
 Amount = Annotated[str, Field(pattern=AMOUNT_PATTERN, description="EUR, up to 6 decimals.", examples=["12.50"])]
 """Money in a request."""
-Time = Annotated[datetime, Field(description="ISO 8601 with offset.", examples=["2026-11-30T20:15:00+01:00"])]
+
+
+def _iso_text(value: object) -> object:
+    """A number, or a text of one, would be taken as Unix seconds, which nobody means."""
+    if isinstance(value, int | float) or (isinstance(value, str) and not re.match(ISO_BEGINS, value)):
+        raise ValueError("must be ISO 8601, such as 2026-11-30T20:15:00+01:00, or 2026-11-30 of a day")
+    return value
+
+
+ISO_BEGINS = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+Time = Annotated[
+    datetime,
+    BeforeValidator(_iso_text),
+    Field(description="ISO 8601 with offset.", examples=["2026-11-30T20:15:00+01:00"]),
+]
+Day = Annotated[date, BeforeValidator(_iso_text)]
 ReferenceField = Annotated[
     str | None,
     Field(
@@ -37,9 +53,23 @@ ReferenceField = Annotated[
 
 
 class Body(BaseModel):
-    """A request. A field that is not known is a mistake: what was meant would not be done."""
+    """A request. A field that is not known is a mistake: what was meant would not be done. So is 0 for false, or "5"
+    for 5.
+    """
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_their_type(cls, data: Any) -> Any:
+        for name, field in cls.model_fields.items() if isinstance(data, dict) else ():
+            kinds = {field.annotation, *get_args(field.annotation)}
+            value = data.get(name)
+            if bool in kinds and value is not None and not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false")
+            if int in kinds and str not in kinds and isinstance(value, bool | str):
+                raise ValueError(f"{name} must be a whole number")
+        return data
 
 
 class Answer(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -60,8 +59,8 @@ class SetMeasure(Body):
     """A measure of care."""
 
     reason: str = Field(min_length=1, max_length=MAX_REASON_LENGTH, description="Why: it stands in the record.")
-    since: datetime | None = Field(default=None, description="null = now. Without an offset: the operator's time zone.")
-    until: datetime | None = Field(default=None, description="null = until it is lifted.")
+    since: Time | None = Field(default=None, description="null = now. Without an offset: the operator's time zone.")
+    until: Time | None = Field(default=None, description="null = until it is lifted.")
 
 
 class Lifted(Answer):

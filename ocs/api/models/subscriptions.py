@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Literal
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from pydantic import Field
 from ocs.accounts.balance import Balance, UnitsLeft
 from ocs.accounts.products import Cancelled, Ordered
 from ocs.api.call import Call
-from ocs.api.models.common import Answer, Body, Eur, ReferenceField, Time
+from ocs.api.models.common import Answer, Body, Day, Eur, ReferenceField, Time
 from ocs.ledger.contract.views import BucketView, CounterView, SubscriptionView
 from ocs.values.moment import DAY_S
 from ocs.values.money import format_eur
@@ -109,7 +108,7 @@ class Order(Body):
 class PlannedOrder(Order):
     """An activation on a later day."""
 
-    on: date = Field(description="From tomorrow up to one month ahead (HOT-PKG-11).")
+    on: Day = Field(description="From tomorrow up to one month ahead (HOT-PKG-11).")
 
 
 class OrderDone(Answer):

@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 from ocs.accounts.errors import InputError, RefusedError
 from ocs.api import trail
 from ocs.api.call import Call, TheCall
+from ocs.api.models.common import Time
 from ocs.api.operation_route import router as operations
 from ocs.history.exports.export import Wanted, export_rows, files_of, units_of
 from ocs.history.exports.rows import UnitOf
@@ -48,8 +49,8 @@ MEDIA_TYPES = {Form.CSV: "text/csv; charset=utf-8", Form.JSONL: "application/jso
     responses={200: {"content": {each: {} for each in MEDIA_TYPES.values()}, "description": "The rows."}},
 )
 async def read_export(
-    since: Annotated[datetime, Query(alias="from", description="With an offset.")],
-    until: Annotated[datetime, Query(alias="to", description="With an offset; not in the range.")],
+    since: Annotated[Time, Query(alias="from", description="With an offset.")],
+    until: Annotated[Time, Query(alias="to", description="With an offset; not in the range.")],
     call: TheCall,
     form: Annotated[Form, Query(alias="format")] = Form.JSONL,
     kind: Kind = Kind.ALL,

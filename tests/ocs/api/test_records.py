@@ -40,7 +40,11 @@ async def test_an_export_is_streamed_and_masked(home: tuple[Desk, Path]) -> None
         ("p01-1", 0), ("p01-2", 0), ("p01-3", 0), ("p01-3", 1)
     ]  # fmt: skip
     assert rows[3]["other_party"] == "+38631234xxx" and b"+38631234567" not in answer.content
-    (noted,) = [each.body["op"] for each in await desk.events("api") if each.body["status"] == 200]
+    (noted,) = [
+        each.body["op"]
+        for each in await desk.events("api")
+        if each.body["status"] == 200 and each.body["op"] != "keys.create"
+    ]
     assert noted == "exports.read"
 
 

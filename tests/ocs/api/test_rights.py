@@ -101,6 +101,8 @@ async def test_nothing_is_answered_without_a_key_in_force(desk: Desk) -> None:
     now, keys = desk.backend.environment.now(), desk.app.state.keys
     assert await keys.revoke(revoked.split("_")[1])
     stored = await desk.ledger.api_key(expired.split("_")[1])
+    noted = [(each.body["op"], each.body["key"]) for each in await desk.events("api")]
+    assert ("keys.create", expired.split("_")[1]) in noted and ("keys.revoke", revoked.split("_")[1]) in noted
     assert stored is not None and stored.expires_at == pytest.approx(now + 86_400, abs=5)
     good = desk.keys[Role.CARE]
     wrong = ["", "x", "ocs_", "ocs_1_2", good[:-1], good + "x", good.upper(), revoked, f"ocs_{'0' * 12}_{good[17:]}"]
