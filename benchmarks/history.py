@@ -11,6 +11,9 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
 
+from benchmarks.processes import children, cpu_s
 from ocs.history.engine import history_engine
 from ocs.history.loader import Loader
 from ocs.history.migrating import migrate
@@ -80,8 +84,34 @@ def _body(kind: str, number: int, rng: random.Random) -> dict[str, Any]:
     return {**head, "code": 2001, "debit": debit, "closed": True, "late": False, "started": START + number // 5_000}
 
 
-def load(engine: Engine, folder: Path) -> tuple[int, float]:
-    """(rows, seconds)."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    rows: int
+    seconds: float
+    own_cpu_s: float
+    database_cpu_s: float
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.rows / self.seconds
+
+
+def measured(work: Callable[[], int], server: PostgreSQL | None = None) -> Measured:
+    """`work` returns the number of rows. CPU of the database: of PostgreSQL's processes."""
+    clocks = time.perf_counter(), time.process_time(), database_cpu_s(server)
+    rows = work()
+    seconds, own, database = time.perf_counter(), time.process_time(), database_cpu_s(server)
+    return Measured(rows, seconds - clocks[0], own - clocks[1], database - clocks[2])
+
+
+def database_cpu_s(server: PostgreSQL | None) -> float:
+    if server is None or server.process is None:
+        return 0.0
+    return sum(cpu_s(pid) for pid in (server.process.pid, *children(server.process.pid)))
+
+
+def load(engine: Engine, folder: Path) -> int:
+    """Number of rows."""
     rows: Counter[str] = Counter()
 
     def stored(table: str, count: int) -> None:
@@ -89,14 +119,13 @@ def load(engine: Engine, folder: Path) -> tuple[int, float]:
 
     projection = Projection(lambda at: MONTH, lambda rate: False, lambda product: False)
     loader = Loader(engine, folder, projection, stored=stored)
-    started = time.perf_counter()
     while loader.step():
         pass
-    return rows.total(), time.perf_counter() - started
+    return rows.total()
 
 
-def plain_copy(engine: Engine) -> tuple[int, float]:
-    """The rows of `usage` once more, into a table like it, by COPY alone; in batches as large as the loader's."""
+def ready_texts(engine: Engine) -> tuple[int, list[bytes]]:
+    """A table like `usage`, and its rows as text; in batches as large as the loader's."""
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE plain (LIKE usage INCLUDING ALL) PARTITION BY RANGE (month)"))
         bounds = f"FOR VALUES FROM ({MONTH}) TO ({MONTH + 1})"
@@ -104,20 +133,24 @@ def plain_copy(engine: Engine) -> tuple[int, float]:
         make_partitions(connection, [MONTH])
         found = connection.execute(text("SELECT * FROM usage ORDER BY at, event_id")).all()
     rows = [(*row[:18], orjson.dumps(row[18]).decode(), *row[19:]) for row in found]
-    texts = [copy_text(rows[first : first + 8_000]) for first in range(0, len(rows), 8_000)]
-    started = time.perf_counter()
+    return len(rows), [copy_text(rows[first : first + 8_000]) for first in range(0, len(rows), 8_000)]
+
+
+def plain_copy(engine: Engine, texts: list[bytes], rows: int) -> int:
+    """Number of rows."""
     for each in texts:
         with engine.begin() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, PsycopgConnection)
             with driver.cursor() as cursor, cursor.copy("COPY plain FROM STDIN") as copy:
                 copy.write(each)
-    return len(rows), time.perf_counter() - started
+    return rows
 
 
 def main(records: Annotated[int, typer.Option(min=1_000, help="Charging records.")] = 200_000) -> None:
     """Rows a second into SQL, against plain COPY."""
-    table = Table("", "rows", "s", "rows/s", title=f"{records:,} charging records into SQL", title_justify="left")
+    names = "", "rows", "s", "rows/s", "µs of CPU a row: loader", "PostgreSQL"
+    table = Table(*names, title=f"{records:,} charging records into SQL", title_justify="left")
     server = PostgreSQL()
     try:
         server.start()
@@ -128,20 +161,23 @@ def main(records: Annotated[int, typer.Option(min=1_000, help="Charging records.
                 "PostgreSQL": history_engine(HistorySection(url=server.url()), folder),
                 "SQLite": history_engine(HistorySection(), folder),
             }
-            speeds = {}
+            speeds: dict[str, Measured] = {}
             for name, engine in engines.items():
                 migrate(engine)
-                speeds[name] = load(engine, folder)
-            speeds["plain COPY"] = plain_copy(engines["PostgreSQL"])
+                its_server = server if name == "PostgreSQL" else None
+                speeds[name] = measured(partial(load, engine, folder), its_server)
+            rows, texts = ready_texts(engines["PostgreSQL"])
+            speeds["plain COPY"] = measured(partial(plain_copy, engines["PostgreSQL"], texts, rows), server)
             for engine in engines.values():
                 engine.dispose()
     finally:
         server.remove()
-    for name, (rows, seconds) in speeds.items():
-        table.add_row(name, f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}")
+    for name, each in speeds.items():
+        cpu = (f"{1e6 * seconds / each.rows:.0f}" for seconds in (each.own_cpu_s, each.database_cpu_s))
+        table.add_row(name, f"{each.rows:,}", f"{each.seconds:.1f}", f"{each.rows_per_s:,.0f}", *cpu)
     console = Console()
     console.print(table)
-    loaded, plain = (speeds[name][0] / speeds[name][1] for name in ("PostgreSQL", "plain COPY"))
+    loaded, plain = (speeds[name].rows_per_s for name in ("PostgreSQL", "plain COPY"))
     console.print(f"{loaded / plain:.2f} of plain COPY; goal: {GOAL_ROWS_PER_S:,} rows/s, or half of plain COPY")
 
 
