@@ -12,11 +12,13 @@ from ocs.charging.source import Source
 from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract.charging import ChargeRequest, ServiceCharge
 from ocs.values.use import Context
+from protocol.credit_control import CreditControlRequest
 
 TCC_FACTOR = 2
 """Tcc: a session is supervised for twice its longest Validity-Time (RFC 8506 §13)."""
 DEFAULT_VALIDITY_S = 3600
 """Stands for the Validity-Time of requests that get no quota."""
+CHARGING_ID_OCTETS = 4
 OWN_NUMBERS = 2**33
 """Our own requests have numbers from here on; those of clients have 32 bits."""
 CONTEXT_NAMES = {context: context.value for context in Context}
@@ -66,12 +68,21 @@ def charge_request(
     if where.located and not where.by_handset:
         charge.country = rater.country_of(where.serving_plmn, where.visited_number)
         charge.plmn = where.serving_plmn or ""
+    if prepared.type is INITIAL and where.context is Context.DATA:
+        charge.charging_id = _charging_id(request)
     charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
     if prepared.type is EVENT:
         charge.content = event_requests.content_digest(where, charges)
     if prepared.action is REFUND:
         charge.refund_of = event_requests.refunded_debit(request)
     return charge
+
+
+def _charging_id(request: CreditControlRequest) -> str:
+    """3GPP-Charging-Id (TS 29.061 §16.4.7): what the P-GW's own records of the bearer have; "" = it is not sent."""
+    information = request.service_information
+    octets = information.ps_information.tgpp_charging_id if information and information.ps_information else None
+    return str(int.from_bytes(octets, "big")) if octets and len(octets) == CHARGING_ID_OCTETS else ""
 
 
 def following(before: ChargeRequest, charges: Sequence[ServiceCharge]) -> ChargeRequest:

@@ -282,6 +282,7 @@ _DOCUMENT = {
         Field("place", ""),
         Field("services", EMPTY, each="service"),
         Field("tallies", EMPTY, many="tally"),
+        Field("charging_id", "", since=4),  # of the P-GW, by the opening
     ),
     "service": (
         Field("detail", ""),
@@ -359,6 +360,7 @@ _MESSAGES = {
         *_fields("facts country plmn equipment", default=""),
         Field("life", "", packed_one="life"),
         Field("equipment_id", ""),
+        Field("charging_id", ""),
     ),
     "life": _fields("active_s expiring_s low_credit promotional_first inactive_s"),
     "requested_service": (

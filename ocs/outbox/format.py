@@ -26,6 +26,7 @@ _NAMES = {
     "code": "result_code",
     "ref": "reference",
     "pct": "percent",
+    "chg": "charging_id",
     "returned": "returned_micro_eur",
     "price": "price_micro_eur",
     "to": "to_account",
@@ -46,6 +47,7 @@ _USE = frozenset({"k", "t", "a", "sid", "typ", "n", "debit", "credit"})
 _CHARGE = frozenset(
     {"k", "t", "a", "sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started"}
 )
+_CHARGE_OF_BEARER = _CHARGE | {"chg"}
 _LINE = frozenset({"key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped"})
 
 
@@ -64,7 +66,7 @@ def _record(event: OutboxEvent) -> dict[str, object]:
     kind = body["k"]
     if kind == "use" and body.keys() == _USE:
         return _use(event.event_id, body)
-    if kind == "charge" and body.keys() == _CHARGE:
+    if kind == "charge" and (body.keys() == _CHARGE or body.keys() == _CHARGE_OF_BEARER):
         return _charge(event.event_id, body)
     result: dict[str, object] = {
         "event_id": event.event_id,
@@ -116,6 +118,8 @@ def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
         result["debit_micro_eur"] = body["debit"]
     if body["started"]:
         result["started"] = utc_text(body["started"])
+    if charging_id := body.get("chg"):
+        result["charging_id"] = charging_id
     if body["closed"]:
         result["closed"] = True
     if body["late"]:

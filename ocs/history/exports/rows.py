@@ -22,7 +22,7 @@ UnitOf = Callable[[str, str], str]
 """Label of a rate and context → unit."""
 
 _HEAD = ("event_id", "kind", "time", "account", "session_id", "context", "request_type", "request_number")
-_OF_THE_EVENT = (*_HEAD, "result_code", "started", "closed", "late", "by")
+_OF_THE_EVENT = (*_HEAD, "charging_id", "result_code", "started", "closed", "late", "by")
 _MOVES = ("debit_micro_eur", "credit_in_micro_eur", "separate_out_micro_eur", "separate_in_micro_eur")
 _MOVEMENT = (*_MOVES, "credit_micro_eur", "separate_micro_eur", "vat_percent", "net_micro_eur", "reference")
 _KNOWN = frozenset(

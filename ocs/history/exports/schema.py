@@ -47,6 +47,7 @@ COLUMNS = (
     Column("time", AT, "UTC", "`time`: when the ledger applied it"),
     Column("account", T, "", "`account`: the id, not the number"),
     Column("session_id", T, "", "`session_id`"),
+    Column("charging_id", T, "", "`charging_id`: of data, the 3GPP-Charging-Id of the P-GW"),
     Column("context", T, "", "`context`: data, ims, cs, sms, mms, content"),
     Column("request_type", T, "", "`request_type`: I, U, T, E"),
     Column("request_number", N, "", "`request_number`"),

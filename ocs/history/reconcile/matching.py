@@ -1,6 +1,6 @@
 """Finds which lines of the host's file belong to which of our sessions, for one account and service.
 
-1. Lines that say our Session-Id belong to that session.
+1. Lines that say our Session-Id belong to that session; those with the charging id of one session, to that one.
 2. Parts of one use, with one charging id, are one line.
 3. One line, one session: the beginnings at most `tolerance_s` apart, the units alike. The nearest pairs first.
 4. What is left belongs to the session during which it began (parts without a common id), nearest first; one that still
@@ -65,7 +65,7 @@ def match(theirs: Sequence[Theirs], ours: Sequence[Ours], tolerance: Tolerance) 
     """Both ordered by start."""
     lines, duplicates = _without_duplicates(theirs)
     pairs = [Pair(session) for session in ours]
-    lines = _by_session_id(lines, pairs)
+    lines = _by_ids(lines, pairs)
     parts = _joined(lines)
     left = _alike(parts, pairs, tolerance)
     left = _within(left, pairs, tolerance)
@@ -84,16 +84,21 @@ def _without_duplicates(theirs: Sequence[Theirs]) -> tuple[list[Theirs], list[Th
     return kept, duplicates
 
 
-def _by_session_id(lines: list[Theirs], pairs: list[Pair]) -> list[Theirs]:
-    """Returns the lines that name no session of ours."""
-    by_id = {pair.ours.session: pair for pair in pairs}
+def _by_ids(lines: list[Theirs], pairs: list[Pair]) -> list[Theirs]:
+    """Returns the lines that name no session of ours. A charging id that several sessions have names none."""
+    by_session = {pair.ours.session: pair for pair in pairs}
+    by_charging: dict[str, Pair | None] = {}
+    for pair in pairs:
+        if pair.ours.charging:
+            by_charging[pair.ours.charging] = None if pair.ours.charging in by_charging else pair
     left = []
     for line in lines:
-        pair = by_id.get(line.session) if line.session else None
-        if pair is None:
+        found = by_session.get(line.session) if line.session else None
+        found = found or (by_charging.get(line.charging) if line.charging else None)
+        if found is None:
             left.append(line)
         else:
-            pair.theirs.append(line)
+            found.theirs.append(line)
     return left
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ocs.history.reconcile.store import Store
+from ocs.history.reconcile.store import Ours, Store
 from ocs.outbox.legs import IsSecond, direction_of
 from ocs.outbox.reading import Record, unix_s
 from ocs.values.use import Context
@@ -49,4 +49,5 @@ def _add(record: Record, store: Store, is_second: IsSecond, until: int) -> None:
             units += line["used"] + line.get("dropped", 0)
     if units or charged:
         session = str(record.get("session_id", record["event_id"]))
-        store.add_use(str(record["account"]), session, service, start, end, units, charged)
+        use = Ours(session, start, end, units, charged, str(record.get("charging_id", "")))
+        store.add_use(str(record["account"]), use, service)

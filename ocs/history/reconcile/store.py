@@ -20,7 +20,7 @@ CREATE TABLE theirs (line INTEGER PRIMARY KEY, subscriber TEXT, service TEXT, st
     units INTEGER, amount INTEGER, session TEXT, charging TEXT, record TEXT);
 CREATE TABLE subscribers (subscriber TEXT PRIMARY KEY, account TEXT) WITHOUT ROWID;
 CREATE TABLE ours (account TEXT, session TEXT, service TEXT, start INTEGER, end INTEGER, units INTEGER,
-    charged INTEGER, PRIMARY KEY (account, session, service)) WITHOUT ROWID;
+    charged INTEGER, charging TEXT, PRIMARY KEY (account, session, service)) WITHOUT ROWID;
 CREATE TABLE found (outcome TEXT, account TEXT, service TEXT, session TEXT, line INTEGER, start INTEGER,
     ours INTEGER, theirs INTEGER, charged INTEGER, billed INTEGER, stake INTEGER, why TEXT);
 """
@@ -50,6 +50,8 @@ class Ours:
     units: int
     charged: int
     """Micro-EUR, gross."""
+    charging: str = ""
+    """3GPP-Charging-Id of the bearer; "" = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +104,16 @@ class Store:
         if len(self._lines) >= ROWS_AT_ONCE:
             self.flush()
 
-    def add_use(self, account: str, session: str, service: str, start: int, end: int, units: int, charged: int) -> None:
+    def add_use(self, account: str, use: Ours, service: str) -> None:
         """Adds to what is known of the session."""
-        self._sessions.append((account, session, service, start, end, units, charged))
+        self._sessions.append((account, use.session, service, use.start, use.end, use.units, use.charged, use.charging))
         if len(self._sessions) >= ROWS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         self._db.executemany("INSERT INTO theirs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._lines)
         self._db.executemany(
-            "INSERT INTO ours VALUES (?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO ours VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET start = min(start, excluded.start), end = max(end, excluded.end),"
             " units = units + excluded.units, charged = charged + excluded.charged",
             self._sessions,
@@ -141,7 +143,8 @@ class Store:
         self.flush()
         for old, new in moves:
             self._db.execute(
-                "INSERT INTO ours SELECT ?, session, service, start, end, units, charged FROM ours WHERE account = ?"
+                "INSERT INTO ours SELECT ?, session, service, start, end, units, charged, charging FROM ours"
+                " WHERE account = ?"
                 " ON CONFLICT DO UPDATE SET start = min(start, excluded.start), end = max(end, excluded.end),"
                 " units = units + excluded.units, charged = charged + excluded.charged",
                 (new, old),
@@ -169,8 +172,8 @@ class Store:
 
     def our_groups(self) -> Iterator[tuple[tuple[str, str], Ours]]:
         rows = self._db.cursor().execute(
-            "SELECT account, service, session, start, end, units, charged FROM ours ORDER BY account, service, start,"
-            " session"
+            "SELECT account, service, session, start, end, units, charged, charging FROM ours"
+            " ORDER BY account, service, start, session"
         )
         return (((row[0], row[1]), Ours(*row[2:])) for row in rows)
 

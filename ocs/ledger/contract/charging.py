@@ -154,6 +154,8 @@ class ChargeRequest:
     event `arrived` (docs/LEDGER.md)."""
     plmn: str = ""
     """MCC and MNC of the serving network, for that event."""
+    charging_id: str = ""
+    """Of an opening: 3GPP-Charging-Id of the P-GW, in decimal; its records have it. "" = the request has none."""
     equipment_id: str = ""
     """Abroad: pseudonym of the equipment, for that event (`ocs.charging.equipment.EquipmentIds`); "" = not known."""
     equipment: str = ""

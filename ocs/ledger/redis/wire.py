@@ -285,6 +285,7 @@ _request = LAYOUT.writer(
     facts="r.facts",
     country="r.country",
     plmn="r.plmn",
+    charging_id="r.charging_id",
     equipment="r.equipment",
     life="life",
     equipment_id="r.equipment_id",

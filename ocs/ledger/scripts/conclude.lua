@@ -180,7 +180,8 @@ local function journal_request(work, code, one_off)
     session.recorded_at = work.now
     journal(work, {k = 'charge', sid = request.session_id, ctx = request.context, typ = kind, n = request.number,
       svc = services, code = code, debit = work.debit, credit = account.credit, closed = kind ~= 'U' or work.closed,
-      late = work.late or false, started = session.started, promo = some(work.promotional)})
+      late = work.late or false, started = session.started, promo = some(work.promotional),
+      chg = session.charging_id ~= '' and session.charging_id or nil})
   elseif work.debit ~= 0 then
     journal(work, {k = 'use', sid = request.session_id, typ = kind, n = request.number, debit = work.debit,
       credit = account.credit, promo = some(work.promotional)})

@@ -151,6 +151,7 @@ local function new_session_for(request, now)
   session.owner = request.owner
   session.context = request.context
   session.started = now
+  session.charging_id = request.charging_id
   session.deadline = request.deadline
   session.origin_state = request.origin_state
   session.opening, session.recorded_at, session.place = request.number, now, request.place

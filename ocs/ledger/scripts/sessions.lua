@@ -123,7 +123,7 @@ local function forget_session(work, session_id)
   if #services > 0 then
     journal(work, {k = 'charge', sid = session_id, ctx = session.context, typ = 'U', n = session.highest,
       svc = services, code = 2001, debit = 0, credit = account.credit, closed = true, late = true,
-      started = session.started})
+      started = session.started, chg = session.charging_id ~= '' and session.charging_id or nil})
   end
   for _, service in pairs(session.services) do release_service(work, service, false) end
   account.sessions[session_id] = nil
@@ -138,7 +138,8 @@ local function give_up(work, session_id, session, reason)
   end
   session.given_up, session.deadline, session.recorded_at, work.due_changed = 1, work.now + LATE_S, work.now, true
   journal(work, {k = 'expired', sid = session_id, ctx = session.context, returned = returned, reason = reason,
-    svc = recorded_services(session), started = session.started, credit = account.credit})
+    svc = recorded_services(session), started = session.started, credit = account.credit,
+    chg = session.charging_id ~= '' and session.charging_id or nil})
   index_session(work, session_id, session, 'SREM')
   local count, first, first_deadline = 0, nil, nil
   for other_id, other in pairs(account.sessions) do

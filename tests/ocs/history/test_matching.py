@@ -27,8 +27,8 @@ TOLERANCE = Tolerance(seconds=60, units=2, per_mille_mille=10_000)
 """A minute; 2 units or 1 %."""
 
 
-def ours(name: str, start: int, units: int, lasts: int = 0) -> Ours:
-    return Ours(name, start, start + lasts, units, 0)
+def ours(name: str, start: int, units: int, lasts: int = 0, charging: str = "") -> Ours:
+    return Ours(name, start, start + lasts, units, 0, charging)
 
 
 def theirs(line: int, start: int, units: int, session: str = "", charging: str = "", record: str = "") -> Theirs:
@@ -74,6 +74,14 @@ def test_parts_without_an_id_belong_to_the_session_during_which_they_began() -> 
 def test_a_session_id_decides_whatever_time_and_units_say() -> None:
     found = match([theirs(1, 1000, 100, session="b")], [ours("a", 1000, 100), ours("b", 90_000, 7)], TOLERANCE)
     assert lines_of(found) == [[], [1]]
+
+
+def test_a_charging_id_decides_unless_several_sessions_have_it() -> None:
+    sessions = [ours("a", 1000, 100), ours("b", 90_000, 7, charging="47"), ours("c", 95_000, 1, charging="48")]
+    found = match([theirs(1, 1000, 100, charging="47")], sessions, TOLERANCE)
+    assert lines_of(found) == [[], [1], []]
+    again = [*sessions, ours("d", 99_000, 5, charging="47")]
+    assert lines_of(match([theirs(1, 1000, 100, charging="47")], again, TOLERANCE)) == [[1], [], [], []]
 
 
 def test_a_line_that_repeats_another_is_a_duplicate_and_a_like_one_is_not() -> None:

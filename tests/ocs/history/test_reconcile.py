@@ -163,6 +163,13 @@ def test_by_imsi_when_the_file_has_it_and_by_number_else(desk: Desk) -> None:
     assert desk.outcomes() == {"matched": (2, 0)}
 
 
+def test_by_the_charging_id_of_the_bearer(desk: Desk) -> None:
+    """The host says the end of the bearer as its time; the id is in our record."""
+    desk.ours("one", 1_000, 60, 10 * MB, 0, charging_id="4711")
+    desk.theirs(9_000, 10 * MB, "0.01", charging="4711")
+    assert desk.outcomes() == {"matched": (1, 0)}
+
+
 def test_a_session_over_midnight_is_at_the_edge(desk: Desk) -> None:
     desk.ours("from yesterday", -100, 200, 10 * MB, 0)
     desk.theirs(50, 4 * MB, "0.01")

@@ -350,6 +350,7 @@ class Charging:
                 closed=over or self.closed or kind is RequestType.EVENT,
                 late=self.late,
                 started=session.started,
+                **session.bearer,
             )
         elif debit:
             self.op.journal(
@@ -370,4 +371,5 @@ def _new_session(request: ChargeRequest) -> Session:
         owner_of(request),
         origin_state_id=request.origin_state_id,
         recorded=request.now,
+        charging_id=request.charging_id,
     )

@@ -291,7 +291,7 @@ class Operation:
             service.phase = "normal"
         session.released, session.deadline = True, self.now + LATE_S
         told = {"returned": returned, "reason": reason, "started": session.started, "credit": account.credit}
-        self.journal("expired", sid=sid, ctx=session.context, svc=self.record(session), **told)
+        self.journal("expired", sid=sid, ctx=session.context, svc=self.record(session), **told, **session.bearer)
         given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
         forgettable = [other for _, other in given_up if other != self.keep]
         if len(given_up) >= MAX_GIVEN_UP and forgettable:
@@ -305,6 +305,7 @@ class Operation:
             self.release(service, remember=False)
         if svc := self.record(session):
             rest = {"debit": 0, "credit": self.account.credit, "closed": True, "late": True, "started": session.started}
+            rest |= session.bearer
             self.journal("charge", sid=sid, ctx=session.context, typ="U", n=session.highest, svc=svc, code=2001, **rest)
 
     def record(self, session: Session) -> list[dict[str, Any]]:

@@ -271,6 +271,7 @@ class Session:
     cost: int = 0
     released: bool = False
     place: str = ""
+    charging_id: str = ""
     recorded: int = 0
     """When it last was in a charging record."""
     raw_used: dict[str, int] = field(default_factory=dict)
@@ -286,6 +287,11 @@ class Session:
     closed_by: int | None = None
     """Number of the termination; None = its opening was refused."""
     terminations: set[int] = field(default_factory=set)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """What its records say besides."""
+        return {"chg": self.charging_id} if self.charging_id else {}
 
     @property
     def highest(self) -> int:

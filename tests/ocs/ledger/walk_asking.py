@@ -140,6 +140,8 @@ class Asking:
             **rest,
         )
         request.end_to_end = len(self.charged) + 1
+        if kind is RequestType.INITIAL and sid[-1] in "2468":
+            request.charging_id = f"47{sid[-1]}"
         if kind is RequestType.EVENT:
             request.content = str(len(self.charged) % 2)
         if not plainly and len(self.charged) % 41 == 40:

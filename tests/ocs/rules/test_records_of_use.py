@@ -91,3 +91,34 @@ async def test_one_round_trip_to_redis_for_a_known_subscriber(world: World) -> N
     # The subscriber is looked up once. A session's document says whether a request was applied; openings and
     # one-off requests look for a remembered answer and its End-to-End-Id.
     assert (stats["cmdstat_hget"]["calls"], stats["cmdstat_hmget"]["calls"]) == (1, 1 + 2)
+
+
+@rule("HOT-REC-2")
+async def test_hot_rec_2_records_of_data_have_the_charging_id_of_the_bearer(world: World) -> None:
+    """As the opening says it; a long session has it in every record, and so has one that is given up."""
+    user = await world.subscriber(20)
+    bearer = at()
+    bearer.ps_information.tgpp_charging_id = bytes.fromhex("0001e240")
+    sid = world.new_session()
+    await user.charged(DATA, "I", 0, octets(want=0), sid=sid, information=bearer)
+    world.now += 3_601
+    await user.charged(DATA, "U", 1, octets(want=0, used=MB), sid=sid, information=at())
+    await user.charged(DATA, "T", 2, octets(used=MB), sid=sid, information=at())
+    assert [each["chg"] for each in await user.events("charge")] == ["123456"] * 2
+    await user.charged(DATA, "I", 0, octets(want=0), sid=world.new_session(), information=bearer)
+    world.now += 86_400
+    await world.sweep()
+    (expired,) = await user.events("expired")
+    assert expired["chg"] == "123456"
+
+
+@rule("HOT-REC-2")
+async def test_hot_rec_2_a_charging_id_of_another_length_is_none(world: World) -> None:
+    user = await world.subscriber(20)
+    bearer = at()
+    bearer.ps_information.tgpp_charging_id = b"\x01\x02"
+    sid = world.new_session()
+    await user.charged(DATA, "I", 0, octets(want=0), sid=sid, information=bearer)
+    await user.charged(DATA, "T", 1, octets(used=MB), sid=sid, information=bearer)
+    (charge,) = await user.events("charge")
+    assert "chg" not in charge
