@@ -119,9 +119,9 @@ class GroupOperations:
         view = (await self._accounts.read(msisdn)).view
         if view.group == group_id:
             return False
+        await self.check_puk(msisdn, puk=puk)  # before anything is said of the number
         if view.group:
             raise RefusedError("grouped", f"{msisdn} is in another business group: it must leave that first")
-        await self.check_puk(msisdn, puk=puk)
         await self._do(group_id, GroupStep(StepKind.JOIN, view.account_id))
         for step in (await self._group(group_id)).steps:  # for the group's limit and pool
             if step.account_id == view.account_id:
@@ -136,12 +136,10 @@ class GroupOperations:
         """
         await self._group(group_id)
         if await self._accounts.find_or_none(msisdn) is None:
-            await self._accounts.open(msisdn=msisdn, imsi=imsi, credit_micro_eur=0, package=package)
+            await self._accounts.open(msisdn=msisdn, imsi=imsi, credit_micro_eur=0, package=package, puk=puk)
         view = (await self._accounts.read(msisdn)).view
         if view.imsi != imsi:
             raise RefusedError("exists", f"{msisdn} belongs to an account already")
-        if not view.puk_known:
-            await self.set_puk(msisdn, puk=puk)
         return await self.add(group_id, msisdn=msisdn, puk=puk)
 
     async def remove(self, group_id: str, *, msisdn: Msisdn) -> bool:
@@ -208,8 +206,7 @@ class GroupOperations:
     async def set_puk(self, msisdn: Msisdn, *, puk: str) -> None:
         """Store the PUK1 of the number's SIM, hashed; "" = it is not known any more."""
         account_id = await self._accounts.find(msisdn)
-        salt = f"{self._entropy():016x}{self._entropy():016x}" if puk else ""
-        digest = await asyncio.to_thread(puks.digest, puk, salt) if puk else ""
+        salt, digest = await self._accounts.hashed(puk) if puk else ("", "")
         with raising_refused():
             await self._ledger.set_puk(account_id, salt=salt, digest=digest, **self._when())
 

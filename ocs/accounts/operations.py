@@ -6,6 +6,7 @@ operation was done, and repeating it with the same reference is safe.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ from ocs.accounts.inputs import Reference
 from ocs.ledger.contract.groups import TransferLedger
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
+from ocs.policy import puk as puks
 from ocs.policy.commitments import last_shares
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
@@ -153,14 +155,16 @@ class AccountOperations:
         credit_micro_eur: int,
         package: PackageTerms | None,
         unused: bool = False,
+        puk: str = "",
     ) -> AccountView:
         """Open an active account. The package's price is debited from the opening credit; if that does not cover it,
-        the package waits for a top-up. `unused`: life and package begin with its first use (HOT-ACC-2).
+        the package waits for a top-up. `unused`: life and package begin with its first use (HOT-ACC-2). `puk`: PUK1 of
+        its SIM, stored hashed; "" = not known.
 
         RefusedError: "exists", "opening", "ceiling".
         """
         account_id = await self.open_without_reading(
-            msisdn=msisdn, imsi=imsi, credit_micro_eur=credit_micro_eur, package=package, unused=unused
+            msisdn=msisdn, imsi=imsi, credit_micro_eur=credit_micro_eur, package=package, unused=unused, puk=puk
         )
         return await self._view(msisdn, account_id)
 
@@ -172,8 +176,10 @@ class AccountOperations:
         credit_micro_eur: int,
         package: PackageTerms | None,
         unused: bool = False,
+        puk: str = "",
     ) -> str:
         """Open an account as `open` does, and return only its id. Saves a round trip, for imports."""
+        stored = await self.hashed(puk) if puk else ("", "")
         with raising_refused():
             return await self._ledger.open_account(
                 msisdn=msisdn,
@@ -182,8 +188,14 @@ class AccountOperations:
                 package=package,
                 entropy=self._entropy(),
                 unused=unused,
+                puk=stored,
                 **self._when(),
             )
+
+    async def hashed(self, puk: str) -> tuple[str, str]:
+        """A new salt, and the digest of a PUK1 with it (HOT-GRP-1)."""
+        salt = f"{self._entropy():016x}{self._entropy():016x}"
+        return salt, await asyncio.to_thread(puks.digest, puk, salt)
 
     async def block(self, msisdn: Msisdn) -> BlockResult:
         """Block all use but emergency calls (HOT-ACC-11). RefusedError: "state"."""

@@ -52,10 +52,8 @@ def create(
     async def work(backend: Backend) -> None:
         terms = _on_sale(backend, package) if package else None
         view = await backend.accounts.open(
-            msisdn=number, imsi=subscriber, credit_micro_eur=amount, package=terms, unused=unused
+            msisdn=number, imsi=subscriber, credit_micro_eur=amount, package=terms, unused=unused, puk=puk1
         )
-        if puk1:
-            await backend.groups.set_puk(number, puk=puk1)
         if unused:
             print(f"opened {number}: new, credit {format_eur(view.credit_micro_eur)} EUR, package {package or 'none'}")
         elif view.package_pending:

@@ -44,6 +44,9 @@ class OpenAccount(Body):
     imsi: ImsiField
     package: str | None = Field(default=None, max_length=64, description="Id of a tariff on sale; null = none.")
     credit: Amount = Field(default="0", description="Opening credit, EUR; the package's price is debited from it.")
+    puk: str | None = Field(
+        default=None, pattern=r"^[0-9]{8}$", description="PUK1 of the SIM, stored hashed (HOT-GRP-1).", repr=False
+    )
     unused: bool = Field(
         default=False, description="Sold, not yet used: its life begins with its first use (HOT-ACC-2)."
     )

@@ -37,6 +37,12 @@ class NewSim(Body):
     """Another SIM of the same number."""
 
     imsi: ImsiField
+    puk: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{8}$",
+        description="PUK1 of the new SIM, stored hashed; null = it is not known (HOT-GRP-1).",
+        repr=False,
+    )
     fee: WithFee = False
     reference: ReferenceField = None
 

@@ -24,7 +24,12 @@ async def open_account(body: OpenAccount, call: TheCall) -> Account:
     package = _package(body.package, call) if body.package else None
     try:
         view = await call.backend.accounts.open(
-            msisdn=body.msisdn, imsi=body.imsi, credit_micro_eur=credit, package=package, unused=body.unused
+            msisdn=body.msisdn,
+            imsi=body.imsi,
+            credit_micro_eur=credit,
+            package=package,
+            unused=body.unused,
+            puk=body.puk or "",
         )
     except RefusedError as error:
         if error.code != "exists" or (found := await _opened_before(body, call)) is None:

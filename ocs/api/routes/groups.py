@@ -22,6 +22,7 @@ from ocs.api.models.groups import (
 from ocs.api.models.history import MonthPath
 from ocs.api.operation_route import router as operations
 from ocs.api.problems import ProblemError
+from ocs.api.rights import Role
 from ocs.api.routes.history import CSV, Format
 from ocs.history.group_statement import statement_of_group
 from ocs.history.service import parse_month
@@ -60,8 +61,12 @@ async def change_group(group: GroupPath, body: ChangeGroup, call: TheCall) -> Gr
 
 @router.post("/{group}/numbers", operation_id="groups.add")
 async def add_number(group: GroupPath, body: AddNumber, call: TheCall) -> Group:
-    """Add a number, existing or new, with its PUK1. It gets the group's limit and pool. Ten wrong PUK1 block it."""
+    """Add a number with its PUK1. It gets the group's limit and pool. Ten wrong PUK1 block it. Customer care may open
+    the account of a new number in the same request.
+    """
     groups = call.backend.groups
+    if body.imsi is not None and call.role is not Role.CARE:
+        raise ProblemError("forbidden", "only customer care opens accounts: have the number sold first, then add it")
     if body.package is not None and body.imsi is None:
         raise ProblemError("invalid", "package is of a new number: give its imsi too")
     if body.imsi is not None:

@@ -98,7 +98,10 @@ async def swap_sim(msisdn: MsisdnPath, body: NewSim, call: TheCall) -> Changed:
     error, the same request finishes it.
     """
     reference = call.reference(body.reference) if body.fee else None
-    return Changed(changed=await call.backend.life.swap_sim(msisdn, imsi=body.imsi, reference=reference))
+    changed = await call.backend.life.swap_sim(msisdn, imsi=body.imsi, reference=reference)
+    if body.puk is not None:
+        await call.backend.groups.set_puk(msisdn, puk=body.puk)
+    return Changed(changed=changed)
 
 
 @router.post("/number", operation_id="life.change_number")

@@ -70,6 +70,7 @@ class AccountLedger(Protocol):
         day: int = 0,
         entropy: int,
         unused: bool = False,
+        puk: tuple[str, str] = ("", ""),
     ) -> str:
         """Open an active account. The opening credit is its first top-up and pays for the package. Returns the account
         id.
@@ -78,6 +79,8 @@ class AccountLedger(Protocol):
         (HOT-ACC-2).
 
         `entropy`: a random 64-bit number, the part of the account id that nobody can guess.
+
+        `puk`: salt and digest of the PUK1 of its SIM (`ocs.policy.puk`), "" = not known.
 
         LedgerError: "exists" (number or IMSI taken), "ceiling" (HOT-ACC-7), "range".
         """

@@ -52,6 +52,7 @@ class Accounts(LedgerClient):
         entropy: int,
         day: int = 0,
         unused: bool = False,
+        puk: tuple[str, str] = ("", ""),
     ) -> str:
         account_id = self._keys.new_account_id(msisdn, entropy)
         arguments = {
@@ -61,6 +62,7 @@ class Accounts(LedgerClient):
             "package": wire.package(package) if package else False,
             "counters": [wire.counter_terms(each) for each in DEFAULT_COUNTERS],
             "unused": unused,
+            "customer": wire.customer(puk_salt=puk[0], puk_hash=puk[1]) if puk[1] else "",
             **when(now, month, day),
         }
         claim = await self._claim(by_imsi(imsi), account_id, now)

@@ -375,3 +375,8 @@ def outcome(answer: list[Any]) -> ChargeOutcome:
     row[_DUPLICATE_AT], row[_REUSED_AT] = flags & DUPLICATE != 0, flags & REUSED != 0
     row[_SERVICES_AT] = tuple([ServiceOutcome(*each) for each in row[_SERVICES_AT]])
     return ChargeOutcome(*row)
+
+
+def customer(**fields: object) -> bytes:
+    """A packed `customer` record."""
+    return pack(LAYOUT.new("customer", **fields))

@@ -2,6 +2,7 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 any
 -- ARGV  1 account id  2 msgpack map: msisdn, imsi, credit, package (`terms`, or false), counters (`counter_terms`),
+--         customer (packed, or ""),
 --         unused, now, month, day, max_skew_s, life
 -- Result  "ok" (also if this account exists already), "exists" (another account has the MSISDN), "ceiling"
 --         (HOT-ACC-7)
@@ -19,6 +20,7 @@ account.version = VERSION
 account.readable_from = READABLE_FROM
 account.msisdn = args.msisdn
 account.imsi = args.imsi
+account.customer = args.customer
 account.credit, account.paid_in = args.credit, args.credit
 local life = args.life
 if args.unused then

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -47,6 +50,8 @@ async def test_numbers_are_added_with_their_puk_and_removed(desk: GroupDesk) -> 
     assert await roles(desk, group.group_id) == [(boss, "administrator"), (member, "member")]
     other = (await desk.groups.create(name="Druga", administrator=stranger)).group.group_id
     assert await refused(desk.groups.add(other, msisdn=member, puk=PUK)) == "grouped"
+    told = await refused(desk.groups.add(other, msisdn=member, puk="00000000"))
+    assert told == "puk", "who does not know the PUK1 is told nothing of the number"
     assert await refused(desk.groups.create(name="Tretja", administrator=member)) == "grouped"
     assert await refused(desk.groups.remove(group.group_id, msisdn=boss)) == "administrator"
     assert await desk.groups.remove(group.group_id, msisdn=member)
@@ -71,6 +76,11 @@ async def test_a_new_number_is_opened_and_added(desk: GroupDesk) -> None:
     other = desk.groups.add_new(group, msisdn=number, imsi=Imsi("293408888888888"), puk="11112222", package=None)
     assert await refused(other) == "exists"
     assert len(await roles(desk, group)) == 3
+    # Number and IMSI alone are not enough to get an existing number.
+    sold = Msisdn("38668999990")
+    await desk.accounts.open(msisdn=sold, imsi=Imsi("293408999999990"), credit_micro_eur=0, package=None)
+    grab = desk.groups.add_new(group, msisdn=sold, imsi=Imsi("293408999999990"), puk="11112222", package=None)
+    assert await refused(grab) == "no_puk"
     assert await refused(desk.groups.read("nobody's")) == "group"
     assert boss == (await roles(desk, group))[0][0]
 
@@ -184,3 +194,32 @@ async def test_a_step_that_nobody_finished_is_continued(desk: GroupDesk) -> None
     await desk.recover()
     view = await desk.ledger.read_group(group)
     assert view is not None and view.steps == () and len(view.numbers) == 2, "it is in another group: dropped"
+
+
+@rule("HOT-GRP-2")
+async def test_the_books_are_right_while_transfers_are_under_way(desk: GroupDesk) -> None:
+    """Many at once, in both directions, some of them refused; the audit runs all the while."""
+    _, numbers = await desk.group(5, credit=100 * EUR)
+    chance, going = random.Random(7), True
+
+    async def transfers(one: int) -> None:
+        for n in range(25):
+            sender, receiver = (numbers[0], numbers[one]) if chance.random() < 0.5 else (numbers[one], numbers[0])
+            with contextlib.suppress(RefusedError):
+                await desk.transfer(sender, receiver, chance.choice((1, EUR, 30 * EUR)), f"{one}-{n}")
+
+    async def audits() -> int:
+        passes = 0
+        while going:
+            report = await desk.audited()
+            assert report.paid_in_micro_eur == 600 * EUR
+            passes += 1
+        return passes
+
+    auditing = asyncio.create_task(audits())
+    await asyncio.gather(*(transfers(one) for one in range(1, 6)))
+    going = False
+    assert await auditing > 1
+    report = await desk.audited()
+    assert (report.in_transit_micro_eur, report.transfers, report.credit_micro_eur) == (0, 0, 600 * EUR)
+    assert sum(each["k"] == "transfer_in" for each in await journal(desk.ledger)) > 50

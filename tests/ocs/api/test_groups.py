@@ -26,7 +26,8 @@ async def test_the_administrator_adds_and_removes_numbers(desk: Desk) -> None:
     assert numbers(added.json()) == [(BOSS, "administrator"), (OWN, "member"), (FOREIGN, "member")]
     assert (await desk.get(f"/v1/accounts/{FOREIGN}", ADMIN)).status_code == 200
     new = {"msisdn": "38668200009", "puk": PUK, "imsi": "293400000200999", "package": "MINI"}
-    assert len((await desk.post(f"/v1/groups/{GROUP}/numbers", ADMIN, json=new)).json()["numbers"]) == 4
+    assert (await desk.post(f"/v1/groups/{GROUP}/numbers", ADMIN, json=new)).status_code == 403
+    assert len((await desk.post(f"/v1/groups/{GROUP}/numbers", CARE, json=new)).json()["numbers"]) == 4
     gone = await desk.delete(f"/v1/groups/{GROUP}/numbers/{FOREIGN}", ADMIN)
     assert gone.json() == {"changed": True}
     assert (await desk.get(f"/v1/accounts/{FOREIGN}", ADMIN)).status_code == 404
