@@ -32,6 +32,7 @@ from ocs.cli import (
     payments,
     pools,
     products,
+    sepa,
     tools,
     vouchers,
 )
@@ -44,6 +45,8 @@ from ocs.cli.rate import rate
 from ocs.cli.reconcile import reconcile_command
 from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerError
+from ocs.payments.signing import SecretError
+from ocs.payments.wiring import secrets_of
 from ocs.process.embedded_redis import EmbeddedRedisError
 from ocs.settings.loading import SettingsError
 from ocs.settings.start_warnings import log_start_warnings, start_warnings
@@ -76,6 +79,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(notices.app, name="notice")
 app.add_typer(keys.app, name="key")
 payments.add_to(app)
+app.add_typer(sepa.app, name="sepa")
 app.command("balance")(products.balance)
 app.command("keyword")(keywords.keyword)
 app.command("audit")(tools.audit_command)
@@ -119,6 +123,7 @@ def check(config: ConfigOption = DEFAULT) -> None:
     settings, catalogue = load_all(config, serves=True)
     for warning in start_warnings(settings, os.environ):
         print(f"ocs: warning: {warning}", file=sys.stderr)
+    secrets_of(settings.payments)
     print(f"{config}: no mistakes; {counted(len(settings.peer), 'peer')}")
     if settings.server.ported_numbers:
         numbers_in_use = read_ported_numbers(Path(settings.server.ported_numbers))
@@ -144,6 +149,7 @@ def _status() -> int:
         return _print_error(input_text(error), 2)
     except (
         FailedError,
+        SecretError,
         AccountError,
         LedgerError,
         StartError,

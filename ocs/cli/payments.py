@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from collections.abc import Callable, Coroutine
@@ -30,8 +29,6 @@ from ocs.ledger.contract.payments import PaymentOrder
 from ocs.ledger.redis.installation import OpenMode
 from ocs.payments.mandates import Mandate, new_key
 from ocs.payments.operations import MandateInput, PaymentOperations, facts
-from ocs.payments.sepa.export import new_message_id
-from ocs.payments.sepa.reports import MAX_OCTETS, Imported, apply_report, read_report
 from ocs.payments.signing import SecretError
 from ocs.payments.wiring import Payments
 from ocs.policy.payments import DEFAULT_MARK_MICRO_EUR
@@ -41,7 +38,6 @@ from ocs.values.money import format_eur
 auto_top_up = typer.Typer(help="Top an account up when its credit falls below a mark.", no_args_is_help=True)
 mandate = typer.Typer(help="By what accounts, and groups for their numbers, are debited.", no_args_is_help=True)
 payment = typer.Typer(help="Payment orders.", no_args_is_help=True)
-sepa = typer.Typer(help="Files of SEPA direct debits.", no_args_is_help=True)
 
 OptionalMsisdn = Annotated[str, typer.Argument(help="E.164 digits; or use --group.", metavar="[MSISDN]")]
 GroupOption = Annotated[str, typer.Option(help="Business group, or a number of it: it pays for all of its numbers.")]
@@ -50,11 +46,12 @@ STDIN = "-"
 
 
 def add_to(app: typer.Typer) -> None:
-    for name, each in {"auto-top-up": auto_top_up, "mandate": mandate, "payment": payment, "sepa": sepa}.items():
+    for name, each in {"auto-top-up": auto_top_up, "mandate": mandate, "payment": payment}.items():
         app.add_typer(each, name=name)
 
 
-def _with_payments(config: Path, mode: OpenMode, work: Work) -> None:
+def with_payments(config: Path, mode: OpenMode, work: Work) -> None:
+    """Run `work` with what [payments] names. FailedError: a file of it cannot be used."""
     loaded = load_all(config)
 
     async def run(backend: Backend) -> None:
@@ -96,7 +93,7 @@ def on(
         amount = f"{format_eur(found.amount_micro_eur)} EUR"
         print(f"{number}: topped up by {amount} below {format_eur(mark)} EUR{before}{payer}")
 
-    _with_payments(config, OpenMode.WRITE, work)
+    with_payments(config, OpenMode.WRITE, work)
 
 
 @auto_top_up.command()
@@ -108,7 +105,7 @@ def off(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
         changed = await operations.set_auto_top_up(number, below_micro_eur=0)
         print(f"{number}: automatic top-up is off{'' if changed else ', as before'}")
 
-    _with_payments(config, OpenMode.WRITE, work)
+    with_payments(config, OpenMode.WRITE, work)
 
 
 @auto_top_up.command()
@@ -137,7 +134,7 @@ def show(msisdn: MsisdnArgument, json: JsonOption = False, config: ConfigOption 
         print(f"asked      {'yes' if view.auto_asked else 'no'}; {counted(view.auto_failures, 'failure')}")
         print(f"ordered    {', '.join(map(str, told['ordered'])) or 'nothing in the last ten days'}")  # type: ignore[call-overload]
 
-    _with_payments(config, OpenMode.READ, work)
+    with_payments(config, OpenMode.READ, work)
 
 
 # -- mandates
@@ -183,7 +180,7 @@ def add(
             put = await operations.put_mandate(await operations.payer_of(inputs.msisdn(msisdn)), given)
         print(_told(msisdn or group, put))
 
-    _with_payments(config, OpenMode.WRITE, work)
+    with_payments(config, OpenMode.WRITE, work)
 
 
 def _read(text: str) -> str:
@@ -214,7 +211,7 @@ def show_mandate(
         else:
             print(_told(msisdn or group, found))
 
-    _with_payments(config, OpenMode.READ, work)
+    with_payments(config, OpenMode.READ, work)
 
 
 @mandate.command()
@@ -229,7 +226,7 @@ def revoke(msisdn: OptionalMsisdn = "", group: GroupOption = "", config: ConfigO
             done = await operations.revoke_mandate(await operations.payer_of(inputs.msisdn(msisdn)))
         print(f"{msisdn or group}: {'the mandate is revoked' if done else 'there was no mandate'}")
 
-    _with_payments(config, OpenMode.WRITE, work)
+    with_payments(config, OpenMode.WRITE, work)
 
 
 # -- payments
@@ -254,7 +251,7 @@ def list_payments(
         if not found:
             print("no payment orders")
 
-    _with_payments(config, OpenMode.READ, work)
+    with_payments(config, OpenMode.READ, work)
 
 
 def _line(order: PaymentOrder) -> str:
@@ -279,7 +276,7 @@ def show_payment(order: str, json: JsonOption = False, config: ConfigOption = DE
                 text = utc_text(value) if is_time else f"{format_eur(value)} EUR" if is_money else value  # type: ignore[arg-type]
                 print(f"{name.removesuffix('_micro_eur').removesuffix('_at'):12} {text}")
 
-    _with_payments(config, OpenMode.READ, work)
+    with_payments(config, OpenMode.READ, work)
 
 
 @payment.command("order")
@@ -291,7 +288,7 @@ def order_now(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
         result = await operations.order_now(number)
         print(f"{number}: {WORDS.get(result.word, result.word)}{f': {result.order.id}' if result.order else ''}")
 
-    _with_payments(config, OpenMode.WRITE, work)
+    with_payments(config, OpenMode.WRITE, work)
 
 
 WORDS = {
@@ -315,7 +312,7 @@ def retry(order: str, config: ConfigOption = DEFAULT) -> None:
         what = "is taken up now" if found.is_open else "stays failed; its account is looked at now"
         print(f"{found.id}: {what}")
 
-    _with_payments(config, OpenMode.WRITE, work)
+    with_payments(config, OpenMode.WRITE, work)
 
 
 @payment.command("paid-back")
@@ -325,78 +322,4 @@ def paid_back(order: str, config: ConfigOption = DEFAULT) -> None:
     async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
         print(f"{(await operations.paid_back(order)).id}: paid back")
 
-    _with_payments(config, OpenMode.WRITE, work)
-
-
-# -- SEPA files
-
-
-@sepa.command("export")
-def export(
-    file: Annotated[Path, typer.Argument(help="New file for the bank.")],
-    again: Annotated[str, typer.Option(help="Id of a message whose file was lost: it is made again.")] = "",
-    config: ConfigOption = DEFAULT,
-) -> None:
-    """Write the debits that wait to a pain.008 file. Each is in one message only: send each file to the bank once."""
-    if file.exists():
-        raise WrongCallError(f"{file} exists")
-
-    async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
-        exporting = payments.sepa_export()
-        message_id = again or new_message_id(backend.environment.now())
-        if not again:
-            print(f"message {message_id}; if the file is lost: --again {message_id}", file=sys.stderr)
-            await exporting.submit(message_id)
-        message = await exporting.message(message_id)
-        if not message.count:
-            print(f"{message_id}: no debits; no file is written")
-            return
-        _write(file, message.xml)
-        total = format_eur(message.micro_eur)
-        print(f"{file}: {counted(message.count, 'debit')}, {total} EUR, collected on {message.collect_on}")
-
-    _with_payments(config, OpenMode.WRITE, work)
-
-
-def _write(file: Path, octets: bytes) -> None:
-    """Whole or not at all, for its owner only: it has bank accounts."""
-    temporary = file.with_name(f".{file.name}.new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
-        written.write(octets)
-        written.flush()
-        os.fsync(written.fileno())
-    temporary.replace(file)
-
-
-@sepa.command("import")
-def import_report(
-    file: Annotated[Path, typer.Argument(help="Of the bank: pain.002, camt.054 or camt.053.")],
-    json: JsonOption = False,
-    config: ConfigOption = DEFAULT,
-) -> None:
-    """Apply what the bank reports: debits that were paid, refused or returned. The same file again changes nothing."""
-    try:
-        with file.open("rb") as opened:
-            reported = read_report(opened.read(MAX_OCTETS + 1))
-    except OSError as error:
-        raise FailedError(f"{file} cannot be read: {error.strerror}") from None
-
-    async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
-        done = await apply_report(payments.orders, reported, await operations.open_orders())
-        if json:
-            print_json(_summary(done))
-            return
-        for name, value in _summary(done).items():
-            print(f"{name:10} {', '.join(value) if isinstance(value, list) else value}".rstrip())
-
-    _with_payments(config, OpenMode.WRITE, work)
-
-
-def _summary(done: Imported) -> dict[str, Any]:
-    """`unknown`: payments of others, which a report of an account has too."""
-    return {
-        **dict(sorted(done.changed.items())),
-        "unchanged": done.unchanged,
-        "unknown": len(done.unknown),
-        "different": done.different,
-    }
+    with_payments(config, OpenMode.WRITE, work)

@@ -17,8 +17,9 @@ from ocs.accounts.operations import AccountOperations
 from ocs.ledger.contract.groups import GroupView
 from ocs.ledger.contract.payments import OrderKind, OrderResult, OrderState, PaymentLedger, PaymentOrder
 from ocs.ledger.contract.views import AccountView
+from ocs.payments.collecting import SEPA, Offer
 from ocs.payments.mandates import Mandate, Mandates, provider_mandate, sepa_mandate
-from ocs.payments.orders import SEPA, Offer, PaymentOrders
+from ocs.payments.orders import PaymentOrders
 from ocs.payments.wiring import Payments
 from ocs.policy import payments as policy
 from ocs.policy.payments import DEFAULT_MARK_MICRO_EUR

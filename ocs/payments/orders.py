@@ -8,36 +8,30 @@ order is replaced only in the version that was read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random
-from typing import Protocol
 
 from ocs.accounts.errors import RefusedError, UnknownError
 from ocs.ledger.contract.errors import LedgerError
-from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.payments import (
     OrderKind,
     OrderResult,
     OrderState,
-    PaymentLedger,
     PaymentOrder,
     new_order_id,
 )
 from ocs.ledger.contract.views import AccountView
 from ocs.payments import provider as providers
-from ocs.payments.mandates import Mandate, Mandates
-from ocs.payments.provider import Answer, Provider
+from ocs.payments.collecting import HTTP, SEPA, Collecting, Ledger, NoMetrics, Offer, OrderMetrics, acting
+from ocs.payments.mandates import Mandate
+from ocs.payments.provider import Answer
 from ocs.policy import payments as policy
 from ocs.policy.life import BlockReason
 from ocs.policy.payments import Outcome
-from ocs.values.actor import ACTOR
 from ocs.values.moment import DAY_S, When, when_of
-from ocs.values.products import Product
 from ocs.values.top_ups import Channel
 
-HTTP, SEPA = "http", "sepa"
-ACTOR_NAME = "auto-top-up"
 FILE_DUE = 253_402_300_799
 """`due` of an order that waits for a file of the bank, or for a person."""
 OWN_STEP_S = 20
@@ -47,39 +41,11 @@ CREDIT_AGAIN_S = DAY_S
 often.
 """
 MAX_MOVES = 4
-
-
-class Ledger(AccountLedger, PaymentLedger, Protocol):
-    """The part of the ledger that orders need."""
-
-
-class Offer(Protocol):
-    """The part of the catalogue that orders need."""
-
-    @property
-    def products(self) -> Mapping[str, Product]: ...
-    @property
-    def blocks_returned_payments(self) -> bool: ...
-    def when(self, unix_s: int) -> dict[str, int]: ...
-
-
-class OrderMetrics(Protocol):
-    def payment_order(self, kind: str, state: str) -> None: ...
-
-
-class NoMetrics:
-    def payment_order(self, kind: str, state: str) -> None:
-        pass
-
-
-@dataclass(frozen=True, slots=True)
-class Collecting:
-    """Who collects."""
-
-    automatic: str = ""
-    """"http", "sepa", or "" = nobody."""
-    provider: Provider | None = None
-    mandates: Mandates | None = None
+REFUSED = {
+    "ceiling": "with it the credit would exceed 200 EUR (HOT-ACC-7)",
+    "orders": "too many payments of the account are under way",
+    "state": "the account has ended",
+}
 
 
 class PaymentOrders:
@@ -402,23 +368,3 @@ class PaymentOrders:
             else:
                 return True
         raise LedgerError("moved", "the account moves again and again")
-
-
-REFUSED = {
-    "ceiling": "with it the credit would exceed 200 EUR (HOT-ACC-7)",
-    "orders": "too many payments of the account are under way",
-    "state": "the account has ended",
-}
-
-
-class acting:  # noqa: N801 - used like a function
-    """While it lasts, events say that the automatic top-up, or the one-off payment, acts."""
-
-    def __init__(self, order: PaymentOrder) -> None:
-        self._name = ACTOR_NAME if order.kind is OrderKind.AUTOMATIC else "payment"
-
-    def __enter__(self) -> None:
-        self._token = ACTOR.set(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        ACTOR.reset(self._token)

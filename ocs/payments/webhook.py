@@ -12,7 +12,8 @@ import orjson
 
 from ocs.accounts.errors import InputError
 from ocs.ledger.contract.payments import PaymentOrder
-from ocs.payments.orders import HTTP, PaymentOrders
+from ocs.payments.collecting import HTTP
+from ocs.payments.orders import PaymentOrders
 from ocs.payments.provider import Answer
 from ocs.payments.signing import check_webhook
 from ocs.policy.payments import Outcome

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from cryptography.fernet import MultiFernet
+
+from ocs.payments.collecting import Collecting, Ledger, Offer, OrderMetrics
 from ocs.payments.mandates import Mandates, read_keys
-from ocs.payments.orders import Collecting, Ledger, Offer, OrderMetrics, PaymentOrders
+from ocs.payments.orders import PaymentOrders
 from ocs.payments.sepa.export import Creditor, SepaExport
 from ocs.payments.signing import SecretError, read_secret, read_webhook_secret
 from ocs.payments.webhook import WebhookReceiver
 from ocs.settings.payments_section import PaymentsSection
+
+Read = TypeVar("Read")
 
 if TYPE_CHECKING:
     from ocs.payments.http_provider import HttpProvider
@@ -27,12 +33,39 @@ class PaymentLedger(Ledger, Protocol):
     def partitions(self) -> int: ...
 
 
-def _provider(section: PaymentsSection, clock: Callable[[], float], metrics: Metrics | None) -> HttpProvider:
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Contents of the files that the settings name."""
+
+    mandate_keys: MultiFernet | None = field(repr=False)
+    request: bytes = field(repr=False)
+    webhook: bytes = field(repr=False)
+
+
+def secrets_of(section: PaymentsSection) -> Secrets:
+    """SecretError: a file cannot be used; it names the key of the settings."""
+    return Secrets(
+        _read("mandate_key_file", section.mandate_key_file, read_keys) if section.mandate_key_file else None,
+        _read("secret_file", section.secret_file, read_secret) if section.url else b"",
+        _read("webhook_secret_file", section.webhook_secret_file, read_webhook_secret) if section.url else b"",
+    )
+
+
+def _read(key: str, path: str, read: Callable[[str], Read]) -> Read:
+    try:
+        return read(path)
+    except SecretError as error:
+        raise SecretError(f"payments.{key}: {error}") from None
+
+
+def _provider(
+    section: PaymentsSection, secret: bytes, clock: Callable[[], float], metrics: Metrics | None
+) -> HttpProvider:
     from ocs.payments.http_provider import HttpProvider  # most commands need no HTTP client
 
     return HttpProvider(
         section.url,
-        read_secret(section.secret_file),
+        secret,
         timeout_s=section.timeout_ms / 1000,
         max_in_flight=section.max_in_flight,
         return_url=section.return_url,
@@ -59,13 +92,13 @@ class Payments:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._section, self._ledger, self._now = section, ledger, now
-        self.mandates = Mandates(ledger, read_keys(section.mandate_key_file)) if section.mandate_key_file else None
-        webhook_secret = read_webhook_secret(section.webhook_secret_file) if section.url else b""
-        self._provider = _provider(section, clock, metrics) if section.url else None
+        secrets = secrets_of(section)
+        self.mandates = Mandates(ledger, secrets.mandate_keys) if secrets.mandate_keys is not None else None
+        self._provider = _provider(section, secrets.request, clock, metrics) if section.url else None
         collecting = Collecting(section.automatic, self._provider, self.mandates)
         self.orders = PaymentOrders(ledger, offer, collecting, now, rng, metrics)
         self.webhook = (
-            WebhookReceiver(webhook_secret, self.orders, now, tolerance_s=section.webhook_tolerance_s)
+            WebhookReceiver(secrets.webhook, self.orders, now, tolerance_s=section.webhook_tolerance_s)
             if self._provider is not None
             else None
         )

@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from ocs.ledger.contract.payments import OrderState, PaymentLedger, PaymentOrder, UnknownOrderError
+from ocs.payments.collecting import SEPA
 from ocs.payments.mandates import Mandate, Mandates
-from ocs.payments.orders import FILE_DUE, SEPA, PaymentOrders
+from ocs.payments.orders import FILE_DUE, PaymentOrders
 from ocs.payments.sepa.bank_days import bank_day
 from ocs.values.money import CENT
 

@@ -18,7 +18,8 @@ from defusedxml.ElementTree import ParseError, fromstring
 
 from ocs.accounts.errors import InputError, UnknownError
 from ocs.ledger.contract.payments import OrderState, PaymentOrder
-from ocs.payments.orders import SEPA, PaymentOrders
+from ocs.payments.collecting import SEPA
+from ocs.payments.orders import PaymentOrders
 from ocs.payments.provider import Answer
 from ocs.policy.payments import Outcome
 from ocs.values.money import MICRO

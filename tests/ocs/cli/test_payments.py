@@ -95,11 +95,13 @@ def test_keys_are_never_overwritten_and_settings_name_what_is_missing(ocs: Calla
         ("OCS_PAYMENTS_CREDITOR_IBAN", "", "is needed by automatic"),
         ("OCS_PAYMENTS_URL", "http://bank.example.net", "OCS_PAYMENTS_URL"),
         ("OCS_PAYMENTS_URL", "https://bank.example.net", "secret_file"),
-        ("OCS_PAYMENTS_MANDATE_KEY_FILE", str(tmp_path / "none"), "cannot be read"),
+        ("OCS_PAYMENTS_MANDATE_KEY_FILE", str(tmp_path / "none"), "payments.mandate_key_file: "),
     ):
-        refused = ocs("mandate", "show", NUMBER, **{name: value})
-        assert refused.returncode == 1, told
-        assert told in refused.stderr
+        for words in (("mandate", "show", NUMBER), ("check",)):
+            refused = ocs(*words, **{name: value})
+            assert refused.returncode == 1, told
+            assert told in refused.stderr
+    assert ocs("check").returncode == 0
 
 
 def test_debits_are_exported_once_and_reports_imported(ocs: Callable[..., Done], tmp_path: Path) -> None:

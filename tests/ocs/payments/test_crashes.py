@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ocs.ledger.contract.payments import OrderKind, OrderState, PaymentOrder
-from ocs.payments.orders import Collecting
+from ocs.payments.collecting import Collecting
 from ocs.payments.provider import Answer
 from ocs.policy.payments import Outcome
 from tests.conftest import RedisServer

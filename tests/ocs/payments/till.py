@@ -17,10 +17,11 @@ from cryptography.fernet import Fernet, MultiFernet
 from ocs.accounts.errors import AccountError
 from ocs.catalogue.versions import Catalogues
 from ocs.ledger.contract.payments import OrderState, PaymentOrder
+from ocs.payments.collecting import Collecting
 from ocs.payments.driver import PaymentDriver
 from ocs.payments.http_provider import HttpProvider
 from ocs.payments.mandates import Mandates, provider_mandate, sepa_mandate
-from ocs.payments.orders import Collecting, PaymentOrders
+from ocs.payments.orders import PaymentOrders
 from ocs.payments.signing import SignatureError
 from ocs.payments.webhook import WebhookReceiver
 from ocs.policy.payments import account_payer
