@@ -379,4 +379,5 @@ def outcome(answer: list[Any]) -> ChargeOutcome:
 
 def customer(**fields: object) -> bytes:
     """A packed `customer` record."""
-    return pack(LAYOUT.new("customer", **fields))
+    packed: bytes = pack(LAYOUT.new("customer", **fields))
+    return packed
