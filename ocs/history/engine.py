@@ -19,6 +19,10 @@ BUSY_TIMEOUT_S = 30.0
 """How long a connection waits for another one that writes to the SQLite file."""
 CONNECT_TIMEOUT_S = 5
 _WRITES = "ocs_writes"
+_DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+"""A PostgreSQL that is gone without a word is noticed within half a minute (libpq; the last one in milliseconds)."""
+POOL_TIMEOUT_S = 10.0
+"""How long a request waits for a connection."""
 POOL_SIZE = 4
 """Connections to PostgreSQL of a process; further requests wait for one."""
 
@@ -34,8 +38,9 @@ def history_engine(settings: HistorySection, data_dir: Path) -> Engine:
 
 
 def _postgresql(url: str) -> Engine:
-    options = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "ocs"}
-    return create_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, connect_args=options)
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "ocs", **_DEAD_PEER}
+    pool = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S, "pool_pre_ping": True}
+    return create_engine(url, connect_args=options, **pool)
 
 
 def _sqlite(url: str) -> Engine:

@@ -24,6 +24,10 @@ from ocs.outbox.files import RecordsError, parse_event_id
 
 log = logging.getLogger(__name__)
 
+MAX_PARTITIONS = 16_384
+"""Of a ledger (`ledger.partitions`)."""
+MAX_SEQUENCE = 2**63
+
 
 class EventHook(Protocol):
     """Adds rows of its own in the transaction that loads events: they are stored with them, or not at all."""
@@ -69,7 +73,7 @@ class Loader:
         sequences = array("Q", position.sequences)
         records, missing = _fresh(chunk.lines, sequences, chunk.after)
         after = Position(chunk.after.number, chunk.after.name, chunk.after.offset, chunk.after.last_line, sequences)
-        rows = self._projection.rows(records)
+        rows = self._rows(records, after)
         with writing(self._engine) as connection:
             positions.store(connection, position, after)
             write(connection, rows)
@@ -78,6 +82,12 @@ class Loader:
         self._position = self._known = after
         self._tell(rows, missing)
         return True
+
+    def _rows(self, records: Sequence[Record], after: Position) -> Rows:
+        try:
+            return self._projection.rows(records)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(after) from error
 
     def waiting_octets(self) -> int:
         """Octets that are not loaded, as far as is known: the database is not asked."""
@@ -119,9 +129,16 @@ def _fresh(lines: Sequence[bytes], sequences: array[int], after: Position) -> tu
 def _decoded(line: bytes, after: Position) -> tuple[dict[str, Any], int, int]:
     try:
         record = orjson.loads(line)
-        return record, *parse_event_id(record["event_id"])
+        partition, sequence = parse_event_id(record["event_id"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise RecordsError(
-            f"{after.name}, before octet {after.offset}: a line is no record; the file is damaged: restore it, or name"
-            " the next file by `ocs history resume FILE`"
-        ) from None
+        raise _damaged(after) from None
+    if not 0 <= partition < MAX_PARTITIONS or not 0 < sequence < MAX_SEQUENCE:
+        raise _damaged(after)
+    return record, partition, sequence
+
+
+def _damaged(after: Position) -> RecordsError:
+    return RecordsError(
+        f"{after.name}, before octet {after.offset}: a line is no record; the file is damaged: restore it, or name the"
+        " next file by `ocs history resume FILE`"
+    )

@@ -9,11 +9,13 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
+from ocs.compose import StartError
 from ocs.history.engine import history_engine
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.migrating import migrate
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.process.child_main import Child
+from ocs.telemetry.logs import describe
 from ocs.telemetry.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,13 @@ class Database:
             except LedgerUnavailable as error:
                 if (more := self._throttled_log.allow((name, "ledger"))) is not None:
                     log.warning("%s waits, Redis cannot be used: %s%s", name, error, more)
+                wait_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
+            except StartError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the other loops must go on
+                if (more := self._throttled_log.allow((name, "internal"))) is not None:
+                    log.error("internal error in %s, please report it: %s%s", name, describe(error), more)
+                self._child.metrics.count("ocs_history_failures", name)
                 wait_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
             else:
                 self._child.metrics.set("ocs_history_up", 1)

@@ -224,10 +224,19 @@ def test_a_file_that_is_deleted_while_it_is_read_stops_the_loading(engine: Engin
         load_all(engine, folder)
 
 
-def test_a_damaged_line_stops_the_loading(engine: Engine, folder: Folder) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"\x00\x00\x00\n", b"\n", b"7\n", b"{}\n", b"[]\n", b'{"event_id":"p1-7","kind":"topup"}\n'),
+        *(b'{"event_id":"p99999999-7"}\n', b'{"event_id":"p1-99999999999999999999"}\n', b'{"event_id":"p1--7"}\n'),
+        b'{"event_id":"p1-7","kind":"topup","account":"01-a","time":"yesterday"}\n',
+        b'{"event_id":"p1-7","kind":"charge","account":"01-a","time":"2026-11-30T13:00:00Z","services":[{}]}\n',
+    ],
+)
+def test_a_damaged_line_stops_the_loading(engine: Engine, folder: Folder, damage: bytes) -> None:
     journal = Journal()
     good = journal.line("01-a", "topup", T0, credit_in=1)
-    folder.append(good, b"\x00\x00\x00\n")
+    folder.append(good, damage)
     with pytest.raises(RecordsError, match="a line is no record; the file is damaged"):
         load_all(engine, folder)
     assert rows(engine, TRANSACTIONS, "event_id") == []

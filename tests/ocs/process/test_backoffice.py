@@ -176,6 +176,24 @@ async def test_a_loop_waits_alone_while_the_database_is_down(
         server.remove()
 
 
+async def test_a_fault_of_ours_in_one_loop_is_logged_and_tried_again(
+    child: Child, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "RETRY_S", 0.01)
+    calls: list[int] = []
+
+    def step() -> bool:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ZeroDivisionError("of subscriber 38668100000")
+        child.stopping.set()
+        return False
+
+    await asyncio.wait_for(database.run_loop("loading", 0.0, step), 20)
+    said = [record.message for record in caplog.records if "internal error in loading" in record.message]
+    assert len(said) == 1 and "ZeroDivisionError at " in said[0] and "38668100000" not in said[0]
+
+
 @rule("HOT-REC-1")
 async def test_a_pass_of_the_retention_erases_use_and_files_once_an_hour(
     child: Child, database: Database, folder: Folder, clock: Clock
