@@ -27,8 +27,8 @@ from ocs.values.top_ups import Channel
 
 MAX_ROWS = 1_000_000
 """Of one file; all are in memory while it is imported."""
-TOGETHER = 200
-"""Rows that are credited at the same time."""
+TOGETHER = 32
+"""Rows that are credited at the same time. Charging waits for Redis's fsync after each few."""
 
 
 class Outcome(StrEnum):

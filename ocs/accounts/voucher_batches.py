@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from ocs.accounts.errors import InputError, RefusedError, UnknownError, raising_refused
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.limits import MAX_BATCH_ACTIONS
 from ocs.ledger.contract.vouchers import Batch, BatchView, NewVoucher, VoucherLedger, VoucherState, VoucherView
 from ocs.values.actor import ACTOR
@@ -26,11 +27,15 @@ from ocs.values.voucher_numbers import VoucherNumber, draw, voucher_id
 BATCH_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"
 MAX_VOUCHERS = 1_000_000
 """Of one batch."""
-MADE_TOGETHER = 2000
-"""Vouchers that are stored at the same time. They lie in nearly as many partitions."""
+MADE_TOGETHER = 50_000
+"""Vouchers that are drawn before they are stored, so that one script stores many of a partition."""
 CHANGED_TOGETHER = 200
 """Vouchers of a partition that one script changes: charging waits for it."""
-PARTITIONS_TOGETHER = 32
+PARTITIONS_TOGETHER = 8
+"""Scripts under way at a time: charging waits for Redis's fsync after each few."""
+TRIES = 10
+TRY_AGAIN_S = 1.0
+"""Pause after Redis did not answer in time."""
 HEADER = "serial,number,value_eur,expires\n"
 
 
@@ -122,8 +127,7 @@ class BatchOperations:
             numbers.write(HEADER)
             for first in range(1, count + 1, MADE_TOGETHER):
                 together = min(MADE_TOGETHER, count + 1 - first)
-                await self._make(batch, key, first, together, numbers)
-                made(together)
+                await self._make(batch, key, first, together, numbers, made)
             numbers.flush()
             os.fsync(numbers.fileno())
         complete = replace(batch, complete=True, actions=(self._action(f"{count} generated"),))
@@ -135,7 +139,9 @@ class BatchOperations:
                 raise RefusedError("batch", f"batch {name} was discarded meanwhile: {file} is worth nothing, delete it")
         return complete
 
-    async def _make(self, batch: Batch, key: bytes, first: int, count: int, numbers: IO[str]) -> None:
+    async def _make(
+        self, batch: Batch, key: bytes, first: int, count: int, numbers: IO[str], made: Callable[[int], None]
+    ) -> None:
         """Make vouchers with the serial numbers from `first` on."""
         expires = utc_text(batch.expires_at) if batch.expires_at else ""
         value = format_eur(batch.value_micro_eur)
@@ -144,14 +150,41 @@ class BatchOperations:
         while open_serials:
             drawn.update((serial, draw(self._below)) for serial in open_serials)
             vouchers = [NewVoucher(voucher_id(drawn[serial], key), serial) for serial in open_serials]
-            with raising_refused():
-                taken = await self._ledger.add_vouchers(batch, vouchers, now=batch.made_at)
+            taken = await self._store(batch, vouchers)
+            made(len(vouchers) - len(taken))
             open_serials = [each.serial for each in taken]
         numbers.writelines(f"{serial},{number},{value},{expires}\n" for serial, number in sorted(drawn.items()))
 
+    async def _store(self, batch: Batch, vouchers: Sequence[NewVoucher]) -> list[NewVoucher]:
+        """Store vouchers, some partitions at a time; returns those whose id is taken."""
+        by_partition: dict[int, list[NewVoucher]] = {}
+        for each in vouchers:
+            by_partition.setdefault(self._ledger.partition_of_voucher(each.voucher_id), []).append(each)
+        taken: list[NewVoucher] = []
+        for some in batches(sorted(by_partition), PARTITIONS_TOGETHER):
+            found = await asyncio.gather(*(self._add(batch, by_partition[partition]) for partition in some))
+            taken += [each for answer in found for each in answer]
+        return taken
+
+    async def _add(self, batch: Batch, vouchers: Sequence[NewVoucher]) -> list[NewVoucher]:
+        """Store vouchers of one partition. It may be repeated: what is stored is known by batch and serial number."""
+        taken: list[NewVoucher] = []
+        for begin in range(0, len(vouchers), CHANGED_TOGETHER):
+            some = vouchers[begin : begin + CHANGED_TOGETHER]
+            for left in reversed(range(TRIES)):
+                try:
+                    with raising_refused():
+                        taken += await self._ledger.add_vouchers(batch, some, now=batch.made_at)
+                    break
+                except LedgerUnavailable:
+                    if not left:
+                        raise
+                    await asyncio.sleep(TRY_AGAIN_S)
+        return taken
+
     async def discard(self, name: str) -> None:
         """Delete a batch whose making was interrupted. RefusedError "complete"."""
-        batch = (await self.batch(name)).batch
+        batch = await self._batch(name)
         if batch.complete:
             raise RefusedError("complete", f"batch {name} is complete: its vouchers can be blocked, not deleted")
         with raising_refused():
@@ -168,7 +201,7 @@ class BatchOperations:
         return await self._set_state(name, VoucherState.BLOCKED, part)
 
     async def _set_state(self, name: str, state: VoucherState, part: Serials | None) -> Changed:
-        batch = (await self.batch(name)).batch
+        batch = await self._batch(name)
         if not batch.complete:
             raise RefusedError("batch", f"making batch {name} was interrupted: discard it")
         done: list[Changed] = []
@@ -198,7 +231,7 @@ class BatchOperations:
         """Note an action; another one may note his at the same time."""
         action = self._action(what)
         while True:
-            batch = (await self.batch(name)).batch
+            batch = await self._batch(name)
             actions = (*batch.actions, action)[-MAX_BATCH_ACTIONS:]
             with raising_refused():
                 if await self._ledger.replace_batch(batch, replace(batch, actions=actions)):
@@ -217,6 +250,14 @@ class BatchOperations:
                 return each
         raise UnknownError("batch", f"there is no batch {name}")
 
+    async def _batch(self, name: str) -> Batch:
+        """UnknownError "batch"."""
+        with raising_refused():
+            found = await self._ledger.voucher_batch(name)
+        if found is None:
+            raise UnknownError("batch", f"there is no batch {name}")
+        return found
+
     async def by_number(self, number: VoucherNumber) -> VoucherView:
         """For customer care. UnknownError "voucher"."""
         id_ = voucher_id(number, await self._key_in_force())
@@ -228,7 +269,7 @@ class BatchOperations:
 
     async def by_serial(self, name: str, serial: int) -> VoucherView:
         """UnknownError "batch", "voucher"."""
-        await self.batch(name)
+        await self._batch(name)
         with raising_refused():
             found = await asyncio.gather(
                 *(self._ledger.voucher_of_serial(name, serial, n) for n in range(self._ledger.partitions))

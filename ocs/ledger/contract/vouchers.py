@@ -135,13 +135,17 @@ class VoucherLedger(Protocol):
     async def replace_batch(self, old: Batch, new: Batch) -> bool:
         """False = it is not `old` any more."""
 
+    async def voucher_batch(self, batch_id: str) -> Batch | None: ...
+
     async def batches(self) -> list[BatchView]: ...
 
     async def delete_batch(self, batch: Batch) -> None:
         """Delete a batch that is not complete, with its vouchers."""
 
+    def partition_of_voucher(self, voucher_id: str) -> int: ...
+
     async def add_vouchers(self, batch: Batch, vouchers: Sequence[NewVoucher], *, now: int) -> list[NewVoucher]:
-        """Store vouchers as generated. Returns those whose id is taken."""
+        """Store vouchers of one partition as generated. Returns those whose id is taken. It may be repeated."""
 
     async def voucher(self, voucher_id: str) -> VoucherView | None: ...
 

@@ -156,6 +156,10 @@ class Vouchers(LedgerClient):
         command = (b"EVAL", REPLACE, 1, self._keys.voucher_batches, old.id.encode(), _packed(old), _packed(new))
         return bool(await self._ask("voucher", 0, *command, durable=True))
 
+    async def voucher_batch(self, batch_id: str) -> Batch | None:
+        packed = await self._ask("voucher", 0, b"HGET", self._keys.voucher_batches, batch_id.encode())
+        return _batch(packed) if packed else None
+
     async def batches(self) -> list[BatchView]:
         flat = await self._ask("voucher", 0, b"HGETALL", self._keys.voucher_batches)
         found = [_batch(value) for value in flat[1::2]]
@@ -186,23 +190,24 @@ class Vouchers(LedgerClient):
 
     # -- vouchers
 
-    async def add_vouchers(self, batch: Batch, vouchers: Sequence[NewVoucher], *, now: int) -> list[NewVoucher]:
-        by_partition: dict[int, list[NewVoucher]] = {}
-        for each in vouchers:
-            by_partition.setdefault(self._keys.partition_of_name(each.voucher_id), []).append(each)
-        answers = await asyncio.gather(*(self._add(batch, *each, now) for each in by_partition.items()))
-        taken = {each for answer in answers for each in answer}
-        return [each for each in vouchers if each.voucher_id.encode() in taken]
+    def partition_of_voucher(self, voucher_id: str) -> int:
+        return self._keys.partition_of_name(voucher_id)
 
-    async def _add(self, batch: Batch, partition: int, vouchers: Sequence[NewVoucher], now: int) -> list[bytes]:
+    async def add_vouchers(self, batch: Batch, vouchers: Sequence[NewVoucher], *, now: int) -> list[NewVoucher]:
+        partition = self._partition_of([each.voucher_id for each in vouchers])
         keys = self._keys.by_partition[partition]
         all_keys = (keys.voucher_counts, keys.batches + batch.id.encode())
         terms = (batch.id, batch.value_micro_eur, batch.expires_at, now, REFERENCE_KEEP_S)
         each_one = (word for each in vouchers for word in (each.voucher_id, each.serial))
-        taken: list[bytes] = await self._ask(
-            "voucher", partition, b"EVAL", ADD, 2, *all_keys, *terms, *each_one, durable=True
-        )
-        return taken
+        command = (b"EVAL", ADD, 2, *all_keys, *terms, *each_one)
+        taken = {each.decode() for each in await self._ask("voucher", partition, *command, durable=True)}
+        return [each for each in vouchers if each.voucher_id in taken]
+
+    def _partition_of(self, voucher_ids: Sequence[str]) -> int:
+        """Of vouchers that must be of one."""
+        partition = self.partition_of_voucher(voucher_ids[0])
+        assert all(self.partition_of_voucher(each) == partition for each in voucher_ids)
+        return partition
 
     async def voucher(self, voucher_id: str) -> VoucherView | None:
         partition, key = self._voucher_key(voucher_id)
@@ -227,8 +232,7 @@ class Vouchers(LedgerClient):
         self, vouchers: Sequence[str], *, batch: str, state: VoucherState, now: int
     ) -> tuple[int, int]:
         assert state in (VoucherState.ACTIVE, VoucherState.BLOCKED)
-        partition = self._keys.partition_of_name(vouchers[0])
-        assert all(self._keys.partition_of_name(each) == partition for each in vouchers)
+        partition = self._partition_of(vouchers)
         command = (b"EVAL", SET_STATE, 1, self._keys.by_partition[partition].voucher_counts, batch, state, now)
         changed, redeemed = await self._ask("voucher", partition, *command, *vouchers, durable=True)
         return int(changed), int(redeemed)
@@ -316,7 +320,7 @@ class Vouchers(LedgerClient):
     # -- keys
 
     def _voucher_key(self, voucher_id: str) -> tuple[int, bytes]:
-        partition = self._keys.partition_of_name(voucher_id)
+        partition = self.partition_of_voucher(voucher_id)
         return partition, self._keys.by_partition[partition].vouchers + voucher_id.encode()
 
     async def _at_voucher(self, script: bytes, voucher_id: str, *arguments: str | int) -> Any:
