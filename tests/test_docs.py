@@ -180,7 +180,7 @@ def limits_of_history() -> dict[str, tuple[int, ...]]:
 
 
 def limits_of_the_api() -> dict[str, tuple[int, ...]]:
-    from ocs.api import limits, pages, trail
+    from ocs.api import frame, limits, pages, trail
     from ocs.ledger.contract.api_keys import MAX_API_KEYS
     from ocs.ledger.redis.api import ANSWER_KEEP_S
     from ocs.values.moment import DAY_S
@@ -190,6 +190,7 @@ def limits_of_the_api() -> dict[str, tuple[int, ...]]:
         "keys whose rate the API counts": (limits.MAX_BUCKETS,),
         "requests of an API key": (),
         "connections of the API, octets of a body": (),
+        "time between two parts of a body": (frame.BODY_TIMEOUT_S,),
         "items of a page of the API": (pages.MAX_PAGE, pages.DEFAULT_PAGE),
         "answers to an Idempotency-Key": (ANSWER_KEEP_S // DAY_S,),
         "before and after in the audit trail": (trail.MAX_SIDE_OCTETS,),

@@ -120,7 +120,8 @@ def _no_account(msisdn: str) -> UnknownError:
     return UnknownError("account", f"there is no account with MSISDN {msisdn}")
 
 
-def _call_of(request: Request) -> Call:
+async def _call_of(request: Request) -> Call:
+    """Async, though it awaits nothing: FastAPI runs other functions in a thread."""
     call = request.scope["state"]["call"]
     assert isinstance(call, Call)
     return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 
@@ -12,6 +13,8 @@ from ocs.api.operation_route import failed
 from ocs.api.problems import ProblemError
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+BODY_TIMEOUT_S = 30
+"""Between two parts of a body. A slow client holds one of `api.max_connections`."""
 UNKNOWN_ROUTE = "none"
 """Label of requests whose path no route has."""
 HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -31,30 +34,37 @@ class Frame:
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
-        began, status = self._container.monotonic(), 500
+        began, status, started = self._container.monotonic(), 500, False
 
         async def sent(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 message["headers"] = _headers(message["headers"], request_id)
             await send(message)
 
         try:
             await self._app(scope, self._bounded(receive), sent)
         except Exception as error:  # noqa: BLE001 - a client gets an answer to everything
-            await failed(error, request_id)(scope, receive, sent)
+            response = failed(error, request_id)
+            if not started:  # else the connection ends in the middle of the answer, so the client sees that it is cut
+                await response(scope, receive, sent)
         finally:
             route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
             seconds = self._container.monotonic() - began
             self._container.metrics.api_request(route, scope["method"], status, seconds)
 
     def _bounded(self, receive: Receive) -> Receive:
-        octets = 0
+        octets, whole = 0, False
 
         async def received() -> Message:
-            nonlocal octets
-            message = await receive()
+            nonlocal octets, whole
+            try:
+                async with asyncio.timeout(None if whole else BODY_TIMEOUT_S):
+                    message = await receive()
+            except TimeoutError:
+                raise ProblemError("slow", f"the body did not come within {BODY_TIMEOUT_S} s") from None
+            whole = not message.get("more_body", False)
             octets += len(message.get("body", b""))
             if octets > self._max_body:
                 raise ProblemError("too_large", f"a body may have {self._max_body} octets")

@@ -30,6 +30,7 @@ STATUSES = {
     "401": "No valid key.",
     "403": "The role of the key may not do this.",
     "404": "What was named does not exist, or the key may not see it.",
+    "408": "The body did not come in time.",
     "409": "The account does not allow it now; nothing was done.",
     "413": "The body is too large.",
     "415": "The body is not said to be JSON.",

@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
     "media_type": Kind(415, "The body has no type that is known", "Send JSON with `Content-Type: application/json`."),
     "no_route": Kind(404, "There is no such resource", "See /docs for the paths that there are."),
     "method": Kind(405, "The resource does not have this method", "See the header Allow, and /docs."),
+    "slow": Kind(408, "The body did not come in time", "Send the request again."),
     "too_large": Kind(413, "The body is too large", "Send less at once."),
     "rate": Kind(429, "Too many requests of this key", "Wait for the seconds of Retry-After, then repeat."),
     "cursor": Kind(422, "The cursor is none of ours", "Take `next` of the page before, or leave the cursor out."),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 
+from ocs.api import frame
 from ocs.api.limits import MAX_BUCKETS, RateLimits
 from ocs.api.problems import KINDS, MEDIA_TYPE
 from ocs.api.rights import Role
@@ -69,6 +72,18 @@ async def test_a_body_has_a_limit(empty_redis: str) -> None:
     async with desk_on(empty_redis, max_body_octets=1_024) as desk:
         answer = await desk.post(TOP_UPS, json={"amount": "1.00", "reference": "x" * 2_000})
         assert answer.status_code == 413 and answer.json()["code"] == "too_large"
+
+
+async def test_a_body_that_does_not_come_holds_no_connection(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame, "BODY_TIMEOUT_S", 0.05)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"amount": '
+        await asyncio.sleep(60)
+        yield b'"1.00"}'
+
+    answer = await asyncio.wait_for(desk.post(TOP_UPS, content=slow(), headers=JSON), 30)
+    assert answer.status_code == 408 and answer.json()["code"] == "slow"
 
 
 async def test_a_key_has_a_rate(empty_redis: str) -> None:

