@@ -8,6 +8,7 @@ step leaves either an event that is noted, or a notice that is claimed again aft
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,6 +35,8 @@ from ocs.process.back_office.database import Database
 from ocs.process.child_main import Child
 from ocs.telemetry.throttled_log import ThrottledLog
 from ocs.values.moment import DAY_S
+
+log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
 """Between looks for events and for notices whose time has come; none while there are more."""
@@ -232,6 +235,8 @@ def port_of(child: Child) -> DeliveryPort:
 async def run_noticing(child: Child, database: Database, ledger: RedisLedger) -> None:
     """Until the process is asked to end."""
     port = port_of(child)
+    if child.settings.notices.port != "webhook":
+        log.info("notices are sent to nobody: notices.port is %s", child.settings.notices.port)
     maker = Maker(child.catalogue, child.environment.now, ThrottledLog(child.environment.monotonic))
     owner = f"{child.settings.diameter.identity} {os.getpid()} {child.environment.entropy():016x}"[-MAX_OWNER:]
     lost_events = LostEvents(Paths(child.settings.data_dir).lost_events)
