@@ -44,6 +44,21 @@ def test_the_records_of_a_session_become_one_row_for_each_rate(engine: Engine, f
     assert ("p01-4", T0 + 2 * HOUR + 9, T0, "29340", "mo") in found
 
 
+def test_a_session_that_is_recorded_again_within_the_hour_stays_one_row(engine: Engine, folder: Folder) -> None:
+    """Its second record looks like a first one. Others of its batch are inserted too."""
+    journal, each = Journal(), loader(engine, folder)
+    folder.append(journal.charge("01-a", T0 + 5, "s", use(used=3, debit=1)))
+    assert each.step()
+    folder.append(
+        *(journal.charge("01-a", T0 + 6, sid, use(used=4, debit=2, units=[["B", 9]])) for sid in ("s", "t")),
+        journal.line("01-a", "topup", T0 + 7, credit_in=1),
+    )
+    assert each.step()
+    found = rows(engine, USAGE, "session_id", "used", "debit_micro_eur", "bucket_units")
+    assert found == [("s", 7, 3, {"B": 9}), ("t", 4, 2, {"B": 9})]
+    assert len(rows(engine, TRANSACTIONS, "event_id")) == 1
+
+
 def test_a_session_over_the_end_of_a_month_has_a_row_in_each(engine: Engine, folder: Folder) -> None:
     journal, end = Journal(), T0 + 11 * HOUR
     folder.append(
