@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -18,9 +18,31 @@ from tests.rules import rule
 NOBODY = "38668299999"
 FILLED = {"msisdn": OWN, "group": GROUP}
 """What stands for a parameter of a path; any other is "1"."""
+
+
+def transfer(number: str) -> dict[str, Any]:
+    amount = {"amount": 1, "units": "EUR"}
+    ends = {"logicalResource": [{"id": OWN}], "receiverLogicalResource": {"id": number}}
+    return {"amount": amount, **ends, "usageType": "monetary", "reason": "test"}
+
+
 FOR_OTHERS = (Scope.OWN_ALONE, Scope.OWN_ORDERING)
 """Not for a member of a group that has no separate account."""
 NOT_FOUND = ("account", "group")
+OF_NO_ACCOUNT = {"tmf635.listUsageSpecification", "tmf635.retrieveUsageSpecification"}
+NAMED: dict[str, Callable[[str], tuple[dict[str, str], dict[str, Any], str]]] = {
+    "rate.ask": lambda number: ({}, {"msisdn": number}, ""),
+    "tmf635.listUsage": lambda number: ({"relatedParty.id": number}, {}, ""),
+    "tmf635.retrieveUsage": lambda number: ({}, {}, f"{number}.x"),
+    "tmf654.listBucket": lambda number: ({"logicalResource.id": number}, {}, ""),
+    "tmf654.retrieveBucket": lambda number: ({}, {}, f"{number}.credit"),
+    "tmf654.listAccumulatedBalance": lambda number: ({"logicalResource.id": number}, {}, ""),
+    "tmf654.retrieveAccumulatedBalance": lambda number: ({}, {}, f"{number}.monetary"),
+    "tmf654.listTopupBalance": lambda number: ({"logicalResource.id": number}, {}, ""),
+    "tmf654.retrieveTopupBalance": lambda number: ({}, {}, f"{number}.Ui8x"),
+    "tmf654.createTransferBalance": lambda number: ({}, transfer(number), ""),
+}
+"""Operation → query, body and `id` that name a number."""
 
 
 def calls() -> Iterator[tuple[APIRoute, str]]:
@@ -84,6 +106,24 @@ async def test_a_bound_role_sees_nothing_of_foreign_accounts(desk: Desk, role: R
                 for answer, each in zip(answers, (foreign, missing), strict=True)
             ]
             assert texts[0] == texts[1]
+
+
+@rule("HOT-GRP-1")
+@pytest.mark.parametrize("role", [Role.GROUP_ADMIN, Role.MEMBER])
+async def test_a_number_outside_of_the_path_is_checked_too(desk: Desk, role: Role) -> None:
+    """A route that a bound role may call, and whose path has no number and no group, names the number as NAMED says."""
+    for route, method in calls():
+        operation = OPERATIONS[route.operation_id or ""]
+        if operation.grants.get(role, Scope.ALL) is Scope.ALL or {"msisdn", "group"} & set(route.param_convertors):
+            continue
+        name = route.operation_id or ""
+        assert name in NAMED or name in OF_NO_ACCOUNT, f"{name}: where does it name the number?"
+        for number in (FOREIGN, NOBODY) if name in NAMED else ():
+            query, body, own_id = NAMED[name](number)
+            path = route.path_format.format(id=own_id)
+            more: dict[str, Any] = {"json": body} if body else {}
+            answer = await desk.request(method, path, role, params=query, **more)
+            assert is_told_nothing(answer), (role, name, number, answer.text)
 
 
 @rule("HOT-GRP-1")
