@@ -87,7 +87,8 @@ class PaymentDriver:
         due = await self._ledger.due_orders(partition, now=now, count=count)
         asked = await self._ledger.asked_accounts(partition, now=now, count=count)
         await _all(self._guarded(partition, each, self._advance) for each in due)
-        await _all(self._guarded(partition, each, self._order) for each in asked)
+        if self._orders.collects:
+            await _all(self._guarded(partition, each, self._order) for each in asked)
         self._waiting[partition] = await self._ledger.payments_due(partition, now=now)
         return len(due) + len(asked)
 

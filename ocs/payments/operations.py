@@ -109,16 +109,15 @@ class PaymentOperations:
         return AutoTopUp(view, policy.top_up_amount(view, self._offer.products), await self._payer(view))
 
     async def _payer(self, view: AccountView) -> str:
-        if self._payments is not None and self._payments.mandates is not None:
-            for payer, name in zip(policy.payers(view), ("account", "group"), strict=False):
-                if await self._payments.mandates.read(payer) is not None:
-                    return name
-        return ""
+        payer = await self._payments.orders.payer_of(view) if self._payments is not None else ""
+        return {policy.account_payer(view.account_id): "account", "": ""}.get(payer, "group")
 
     async def set_auto_top_up(self, msisdn: Msisdn, *, below_micro_eur: int = DEFAULT_MARK_MICRO_EUR) -> bool:
         """Top the account up when its credit falls below the mark; 0 = off, at once (HOT-TOP-5). False = it was so.
-        InputError: "below".
+        InputError: "below". RefusedError: "payments" (nobody collects).
         """
+        if below_micro_eur and not self._orders.collects:
+            raise RefusedError("payments", "nobody collects automatic top-ups: see payments.automatic")
         if below_micro_eur and not policy.is_mark(below_micro_eur):
             raise InputError("below", f"the mark must be less than {format_eur(CREDIT_CEILING_MICRO_EUR)} EUR")
         account_id = await self._accounts.find(msisdn)

@@ -41,6 +41,8 @@ CREDIT_AGAIN_S = DAY_S
 often.
 """
 MAX_MOVES = 4
+COLLECTED_BY = {SEPA: "sepa", HTTP: "provider"}
+"""Who collects → the kind of mandate that it needs."""
 REFUSED = {
     "ceiling": "with it the credit would exceed 200 EUR (HOT-ACC-7)",
     "orders": "too many payments of the account are under way",
@@ -75,7 +77,7 @@ class PaymentOrders:
         view = await self._ledger.read(account_id, **self.when())
         if view is None:
             raise LedgerError("unknown", "the account has moved or ended")
-        payer = await self._payer(view)
+        payer = await self.payer_of(view)
         order = PaymentOrder(
             new_order_id(account_id, self._rng.getrandbits(32)),
             account_id,
@@ -89,13 +91,23 @@ class PaymentOrders:
             self._metrics.payment_order(order.kind.value, OrderState.ORDERED.value)
         return result
 
-    async def _payer(self, view: AccountView) -> str:
-        if self._by.mandates is None:
-            return ""
+    @property
+    def collects(self) -> bool:
+        """Whether somebody collects automatic top-ups."""
+        return bool(self._by.automatic)
+
+    async def payer_of(self, view: AccountView) -> str:
+        """Whose mandate pays: the first that whoever collects can use; "" = nobody's."""
         for payer in policy.payers(view):
-            if await self._by.mandates.read(payer) is not None:
+            if await self._usable_mandate(payer, self._by.automatic) is not None:
                 return payer
         return ""
+
+    async def _usable_mandate(self, payer: str, collected_by: str) -> Mandate | None:
+        if self._by.mandates is None or not payer:
+            return None
+        mandate = await self._by.mandates.read(payer)
+        return mandate if mandate is not None and mandate.by == COLLECTED_BY.get(collected_by) else None
 
     async def start_payment(self, account_id: str, *, amount_micro_eur: int, reference: str) -> PaymentOrder:
         """The order of `start`."""
@@ -158,9 +170,9 @@ class PaymentOrders:
         """Why an automatic order that nobody has sent yet cannot be sent; "" = it can."""
         if order.kind is not OrderKind.AUTOMATIC or order.tries:
             return ""
-        if order.provider != self._by.automatic or self._by.mandates is None:
+        if order.provider != self._by.automatic:
             return "nobody-collects"
-        if not order.payer or await self.mandate_of(order) is None:
+        if await self.mandate_of(order) is None:
             return "no-mandate"
         account_id = await self._account_of(order)
         view = await self._ledger.read(account_id, **self.when()) if account_id else None
@@ -172,9 +184,7 @@ class PaymentOrders:
 
     async def mandate_of(self, order: PaymentOrder) -> Mandate | None:
         """The mandate that pays now; it may be another than when it was ordered."""
-        assert self._by.mandates is not None
-        mandate = await self._by.mandates.read(order.payer)
-        return mandate if mandate is not None and (mandate.by == "sepa") == (order.provider == SEPA) else None
+        return await self._usable_mandate(order.payer, order.provider)
 
     async def _send(self, order: PaymentOrder) -> PaymentOrder:
         """Send the order. What was sent before without an answer is asked for first."""

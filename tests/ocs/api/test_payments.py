@@ -97,8 +97,12 @@ async def test_a_member_of_a_group_does_not_change_who_pays_and_its_administrato
         body = {} if method == "delete" else {"json": {}}
         assert (await desk.request(method.upper(), path, Role.MEMBER, **body)).status_code == 403
     assert (await desk.get(f"/v1/accounts/{OWN}/auto-top-up", Role.MEMBER)).status_code == 200
-    answer = await desk.put(f"/v1/groups/{GROUP}/mandate", Role.GROUP_ADMIN, json=MANDATE)
+    path = f"/v1/groups/{GROUP}/mandate"
+    answer = await desk.put(path, Role.GROUP_ADMIN, json=MANDATE)
     assert answer.json()["mandate"]["account"] == "SI56…892"
+    assert (await desk.get(f"/v1/accounts/{OWN}/auto-top-up")).json()["payer"] == "", "the provider takes no IBANs"
+    token = {"name": "Firma", "signed_on": "2026-10-01", "token": "firm-0001"}
+    assert (await desk.put(path, Role.GROUP_ADMIN, json=token)).json()["mandate"]["account"] == "…0001"
     assert (await desk.get(f"/v1/accounts/{OWN}/auto-top-up")).json()["payer"] == "group"
     assert (await desk.get("/v1/groups/G2/mandate", Role.GROUP_ADMIN)).status_code == 404
     assert (await desk.delete(f"/v1/groups/{GROUP}/mandate", Role.GROUP_ADMIN)).json() == {"revoked": True}
@@ -170,4 +174,6 @@ async def test_without_a_provider_the_api_says_so(redis_7: RedisServer) -> None:
         answer = await desk.post(f"/v1/accounts/{FOREIGN}/payments", json={"amount": "15.00"})
         assert (answer.status_code, answer.json()["code"]) == (409, "payments")
         assert (await desk.put(f"/v1/accounts/{FOREIGN}/mandate", json=MANDATE)).json()["code"] == "payments"
+        assert (await desk.put(f"/v1/accounts/{FOREIGN}/auto-top-up", json={})).json()["code"] == "payments"
+        assert (await desk.delete(f"/v1/accounts/{FOREIGN}/auto-top-up")).status_code == 200
         assert (await desk.client.post("/v1/payments/webhook", content=b"{}")).status_code == 404

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -311,6 +312,26 @@ async def test_the_mandate_of_the_group_pays_for_each_of_its_numbers(till: Till)
         taken = till.provider.taken.get(order.id)
         found.append(taken.token if taken is not None else order.reason)
     assert found == ["firm's", "own", "no-mandate"], "a member's own mandate comes first"
+
+
+@rule("HOT-GRP-4")
+async def test_a_mandate_that_cannot_be_collected_is_passed_over(till: Till) -> None:
+    user = await till.user(6.99 + 1, token="sepa")  # an IBAN, and the provider collects
+    await till.ledger.join_group(user.account_id, group_id="firm", role="member", **till.world.when)
+    mandate = provider_mandate(token="firm's", name="Firma d.o.o.", signed_on=date(2026, 10, 1))
+    await till.mandates.put(group_payer("firm"), mandate)
+    await till.rounds()
+    (order,) = await till.orders_of(user)
+    assert till.provider.taken[order.id].token == "firm's"
+
+
+async def test_while_nobody_collects_accounts_wait(till: Till) -> None:
+    user = await till.user(6.99 + 1)
+    _, driver = till.drivers(till.ledger, replace(till.collecting, automatic=""))
+    await driver.look_at_all()
+    assert await till.orders_of(user) == []
+    await till.rounds()
+    assert len(await till.orders_of(user)) == 1
 
 
 # -- returned
