@@ -1,4 +1,4 @@
-"""`ocs account import FILE.csv`: opens many accounts. Columns: msisdn, imsi, package, credit.
+"""`ocs account import FILE.csv`: opens many accounts. Columns: msisdn, imsi, package, credit, and puk or not.
 
 A bad row is reported with its line and the reason, and the other rows are imported. With --all-or-nothing every row is
 checked first, against the file, the catalogue and the ledger; one bad row, and nothing is imported.
@@ -35,6 +35,8 @@ from ocs.values.identities import Imsi, Msisdn, by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")
+PUK = "puk"
+"""A column that may be left out: the PUK1 of the SIM (HOT-GRP-1), may be empty."""
 BATCH = 500
 """Rows sent to Redis together."""
 MAX_SHOWN_ROWS = 50
@@ -48,6 +50,7 @@ class Row:
     imsi: Imsi
     package: PackageTerms | None
     credit_micro_eur: int
+    puk: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)
@@ -72,7 +75,7 @@ def import_accounts(
     skip_existing: Annotated[bool, typer.Option(help="Skip rows whose MSISDN or IMSI has an account.")] = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Open the accounts of a CSV file (columns msisdn, imsi, package, credit)."""
+    """Open the accounts of a CSV file (columns msisdn, imsi, package, credit, and puk or not)."""
 
     async def work(backend: Backend) -> None:
         result = ImportResult()
@@ -93,7 +96,11 @@ def import_accounts(
 async def _open(backend: Backend, row: Row, result: ImportResult, skip_existing: bool) -> None:
     try:
         await backend.accounts.open_without_reading(
-            msisdn=row.msisdn, imsi=row.imsi, credit_micro_eur=row.credit_micro_eur, package=row.package
+            msisdn=row.msisdn,
+            imsi=row.imsi,
+            credit_micro_eur=row.credit_micro_eur,
+            package=row.package,
+            puk=row.puk,
         )
         result.opened += 1
     except RefusedError as error:
@@ -128,11 +135,11 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = dict_reader(text)
-            if set(reader.fieldnames or ()) != set(COLUMNS):
+            if set(reader.fieldnames or ()) - {PUK} != set(COLUMNS):
                 found = ",".join(reader.fieldnames or ())
                 raise WrongCallError(
-                    f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}, with commas, "
-                    "semicolons or tabs between them"
+                    f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}, and {PUK} if "
+                    "you like, with commas, semicolons or tabs between them"
                 )
             for fields in reader:
                 try:
@@ -147,7 +154,7 @@ def _row(
     fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms], seen: set[str], delimiter: str
 ) -> Row:
     if None in fields or None in fields.values():
-        raise InputError("columns", f"must have {len(COLUMNS)} columns")
+        raise InputError("columns", f"must have {len(fields.keys() - {None})} columns")
     msisdn, imsi = inputs.msisdn(fields["msisdn"]), inputs.imsi(fields["imsi"])
     name = fields["package"].strip()
     package = inputs.package(name, packages) if name else None
@@ -157,7 +164,8 @@ def _row(
         if subscriber_id in seen:
             raise InputError("row", f"{text} is in an earlier row too")
     seen.update(texts)
-    return Row(line, msisdn, imsi, package, credit)
+    text = fields.get(PUK, "").strip()
+    return Row(line, msisdn, imsi, package, credit, inputs.puk(text) if text else "")
 
 
 def _report(file: Path, result: ImportResult, all_or_nothing: bool) -> None:

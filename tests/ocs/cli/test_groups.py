@@ -71,6 +71,17 @@ def test_a_group_from_its_beginning(ocs: Call) -> None:
     assert ocs("group", "show", "nobodys").returncode == 1
 
 
+@rule("HOT-GRP-1")
+def test_numbers_are_imported_with_their_puk(ocs: Call, tmp_path: Path) -> None:
+    file = tmp_path / "sims.csv"
+    rows = [f"{BOSS},2934{BOSS},,20,", f"{MEMBER},2934{MEMBER},,20,44445555", f"{NEW},2934{NEW},,20,123"]
+    file.write_text("\n".join(["msisdn,imsi,package,credit,puk", *rows]) + "\n", encoding="utf-8")
+    done = ocs("account", "import", str(file))
+    assert done.stdout == "2 accounts opened, 1 bad row\n" and "line 4: a PUK1 has 8 digits" in done.stderr
+    group = json.loads(ocs("group", "create", "--administrator", BOSS, "--name", "F", "--json").stdout)["group"]
+    assert ocs("group", "add", group, MEMBER, "--puk", "44445555").returncode == 0
+
+
 def test_a_new_sim_brings_its_puk(ocs: Call) -> None:
     open_account(ocs, BOSS)
     open_account(ocs, MEMBER)
