@@ -23,6 +23,7 @@ Record = Mapping[str, Any]
 USE, CHARGES = "use", ("charge", "expired")
 FRESH_S = 3_000
 """A record of a session that began less long ago is its first one: the first partial record comes after an hour."""
+_DATA = Context.DATA.value
 _NUL = "\x00"
 """PostgreSQL stores no text with it."""
 
@@ -132,7 +133,6 @@ class Projection:
         self._month_of = month_of
         self._is_free = is_free
         self._is_tariff = is_tariff
-        self._contexts = frozenset({Context.DATA.value})
 
     def rows(self, records: Iterable[Record]) -> Rows:
         rows = Rows()
@@ -168,36 +168,36 @@ class Projection:
         started_at = unix_s(started) if started else at
         is_first = at - started_at < FRESH_S and record["kind"] == "charge" and "late" not in record
         closed = bool(record.get("closed")) or record["kind"] == "expired"
-        data = record.get("context") in self._contexts
+        data = record.get("context") == _DATA
         for line in record["services"]:
             service, rate = _clean(line["key"]), line["label"]
             free = self._is_free(rate)
             place, direction, party = _parties(line.get("detail", ""), free, data)
             row = Usage(
-                account,
-                month,
-                _line_hash(session_id, started_at, service, rate),
-                at,
-                started_at,
-                session_id,
-                record["event_id"],
-                record.get("context", ""),
-                service,
-                rate,
-                line["price"],
-                place,
-                direction,
-                party,
-                line["used"],
-                line.get("debit_micro_eur", 0),
-                line.get("net_micro_eur", 0),
-                line.get("vat_percent", 0),
-                dict(line.get("bucket_units", ())),
-                line.get("overrun_units", 0),
-                line.get("itemised", ""),
-                closed,
-                free,
-                is_first,
+                account=account,
+                month=month,
+                line=_line_hash(session_id, started_at, service, rate),
+                at=at,
+                started_at=started_at,
+                session_id=session_id,
+                event_id=record["event_id"],
+                context=record.get("context", ""),
+                service=service,
+                rate=rate,
+                price=line["price"],
+                place=place,
+                direction=direction,
+                party=party,
+                used=line["used"],
+                debit_micro_eur=line.get("debit_micro_eur", 0),
+                net_micro_eur=line.get("net_micro_eur", 0),
+                vat_percent=line.get("vat_percent", 0),
+                bucket_units=dict(line.get("bucket_units", ())),
+                overrun_units=line.get("overrun_units", 0),
+                itemised=line.get("itemised", ""),
+                closed=closed,
+                free=free,
+                is_first=is_first,
             )
             key = account, month, row.line
             known = rows.usage.get(key)
