@@ -44,7 +44,7 @@ class EquipmentBar:
 
     def barred_imei(self, request: CreditControlRequest) -> str:
         """IMEI without check digit, if it is barred, else ""."""
-        if not len(self.table):
+        if self.table is NOTHING_BARRED or not len(self.table):
             return ""
         imei = imei_of(request)
         return imei if imei and imei in self.table else ""

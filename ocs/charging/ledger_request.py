@@ -34,7 +34,8 @@ def charge_request(
     identity: str,
     rater: Rater,
 ) -> ChargeRequest:
-    request, now = prepared.request, prepared.terms.now
+    request, terms = prepared.request, prepared.terms
+    now, (month, day) = terms.now, terms.calendar(rater)
     charges, validity = [], 0
     for service in prepared.services:
         if service.charge is not None:
@@ -52,8 +53,8 @@ def charge_request(
         prepared.type,
         request.cc_request_number,
         now,
-        rater.month_of(now),
-        now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, prepared.terms.profile.restricted_validity_s),
+        month,
+        now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, terms.profile.restricted_validity_s),
         tuple(charges),
         request.origin_realm,
         relay,
@@ -64,9 +65,9 @@ def charge_request(
         where.encode(),
         expected_location,
     )
-    charge.day, charge.facts = rater.day_of(now), where.facts
+    charge.day, charge.facts = day, where.facts
     if where.located and not where.by_handset:
-        charge.country = rater.country_of(where.serving_plmn, where.visited_number)
+        charge.country = terms.country_of(rater, where.serving_plmn, where.visited_number)
         charge.plmn = where.serving_plmn or ""
     if prepared.type is INITIAL and where.context is Context.DATA:
         charge.charging_id = _charging_id(request)

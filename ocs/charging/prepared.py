@@ -91,6 +91,23 @@ class Terms:
         default_factory=dict, repr=False, compare=False
     )
     """Cache, by id of the usage context's texts, rating group, service identifier and facts, of use at `now`."""
+    countries: dict[tuple[str | None, str | None], str] = field(default_factory=dict, repr=False, compare=False)
+    """Cache of `country_of`."""
+    days: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Cache of `calendar`: month and day, or empty."""
+
+    def country_of(self, rater: Rater, serving_plmn: str | None, visited_number: str | None) -> str:
+        found = self.countries.get((serving_plmn, visited_number))
+        if found is None:
+            found = rater.country_of(serving_plmn, visited_number)
+            self.countries[serving_plmn, visited_number] = found
+        return found
+
+    def calendar(self, rater: Rater) -> list[int]:
+        """Month and day of `now`, as the ledger wants them."""
+        if not self.days:
+            self.days.extend((rater.month_of(self.now), rater.day_of(self.now)))
+        return self.days
 
 
 class TermsCache:
