@@ -83,7 +83,7 @@ async def test_pools(desk: Desk) -> None:
     joined = await desk.post(f"/v1/accounts/{FOREIGN}/pool/join", json={"of": OWN})
     assert joined.json()["name"] == "family"
     no_bucket = await desk.put(f"{HERE}/pool/limits/MINI.data", json={"quantity": "2 GB"})
-    assert no_bucket.status_code == 409 and no_bucket.json()["code"] == "bucket"
+    assert no_bucket.status_code == 404 and no_bucket.json()["code"] == "bucket"
     assert (await desk.delete(f"/v1/accounts/{FOREIGN}/pool")).json() == {"pool": None}
 
 
