@@ -67,6 +67,8 @@ def account_ids(connection: Connection, account: str) -> list[str]:
 
 def _erase_in_files(folder: Path, position: Position, accounts: Sequence[str]) -> int:
     """Remove the other parties from all files that are complete and loaded."""
+    for left in folder.glob("records-*.new"):  # by an erasure that was interrupted
+        left.unlink()
     return sum(_erase_in_file(path, accounts) for number, path in record_files(folder) if number < position.number)
 
 

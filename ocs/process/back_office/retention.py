@@ -26,6 +26,8 @@ class Retention:
         self._keep = Keep(history.keep_periods, history.keep_money_years, history.keep_records_days)
         self._after = ""
         """The last account of the pass under way; "" = none is."""
+        self._month = 0
+        """Month in which money was erased last."""
         self._next_pass_at = child.environment.monotonic()
 
     async def run(self) -> None:
@@ -39,11 +41,16 @@ class Retention:
         erased, self._after = erase_use(self._database.engine, self._after, now, self._keep)
         self._count("usage", erased)
         if not self._after:
-            month = self._child.catalogue.month_of(now)
-            self._count("money", erase_money(self._database.engine, month, self._keep))
+            self._erase_money(self._child.catalogue.month_of(now))
             self._delete_files(now)
             self._next_pass_at = self._child.environment.monotonic() + PASS_EVERY_S
         return False
+
+    def _erase_money(self, month: int) -> None:
+        """Once a month, and after a start: it is erased by month."""
+        if month != self._month:
+            self._count("money", erase_money(self._database.engine, month, self._keep))
+            self._month = month
 
     def _delete_files(self, now: int) -> None:
         position = standing(self._database.engine)

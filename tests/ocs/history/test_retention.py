@@ -181,3 +181,37 @@ def test_a_person_is_erased_as_far_as_nothing_must_be_kept(engine: Engine, folde
         assert was == now
     assert erase_person(engine, folder.path, "03-z", at + 6).file_lines == 0
     load_all(engine, folder)
+
+
+def test_an_erasure_that_is_interrupted_is_finished_by_the_next_one(
+    engine: Engine, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends before a file takes the place of the one before: each file is as it was, or is done."""
+    folder.begin()
+    history(folder)
+    for _ in range(2):
+        folder.begin()
+        folder.append(Journal().charge("00-0", T0, "x", use(debit=1), debit=1))
+    folder.begin()
+    folder.append(Journal(64).line("40-9", "state", T0, state="a"))
+    load_all(engine, folder)
+    replaced, replace = [], Path.replace
+
+    def ends_at_the_second(path: Path, target: Path) -> Path:
+        if len(replaced) == 1:
+            raise KeyboardInterrupt
+        replaced.append(target)
+        return replace(path, target)
+
+    files = sorted(folder.path.glob("records-*.jsonl"))
+    before = {path: path.read_bytes() for path in files}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", ends_at_the_second)
+        erase_person(engine, folder.path, "00-0", T0 + 20 * PERIOD_S)
+    assert [path.read_bytes() != before[path] for path in files] == [True, False, False, False]
+    assert files[1].with_suffix(".new").exists()
+    files[1].with_suffix(".new").rename(files[3].with_suffix(".new"))
+    done = erase_person(engine, folder.path, "00-0", T0 + 20 * PERIOD_S)
+    assert done.file_lines == 2
+    assert all(b"38641038" not in path.read_bytes() for path in files)
+    assert not list(folder.path.glob("*.new"))
