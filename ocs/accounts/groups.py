@@ -22,6 +22,7 @@ from ocs.policy import puk as puks
 from ocs.policy.groups import ADMINISTRATOR, MEMBER
 from ocs.values.identities import Imsi, Msisdn
 from ocs.values.moment import When, when_of
+from ocs.values.partition_rotation import batches
 from ocs.values.products import PackageTerms
 
 T = TypeVar("T")
@@ -32,11 +33,15 @@ LATER = frozenset(("clock", "version", "unreadable", "sessions", "moved"))
 """Codes of refusals after which a step is tried again later."""
 GROUPS_TOGETHER = 20
 """Groups of a partition whose steps are continued in one pass."""
+PARTITIONS_TOGETHER = 64
+"""Partitions whose groups are read at once."""
 READ_TOGETHER = 50
 """Numbers of a group read at once."""
 
 
-class Ledger(GroupLedger, AccountLedger, Protocol): ...
+class Ledger(GroupLedger, AccountLedger, Protocol):
+    @property
+    def partitions(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,15 @@ class GroupOperations:
             found += [view for view in some if view is not None and view.state != "terminated"]
         found.sort(key=lambda view: (view.role != ADMINISTRATOR, view.msisdn))
         return GroupState(group, tuple(found))
+
+    async def all(self) -> list[GroupView]:
+        """By id."""
+        found: list[GroupView] = []
+        for some in batches(range(self._ledger.partitions), PARTITIONS_TOGETHER):
+            ids = await asyncio.gather(*(self._ledger.group_ids(each) for each in some))
+            views = await asyncio.gather(*(self._ledger.read_group(each) for part in ids for each in part))
+            found += [view for view in views if view is not None]
+        return sorted(found, key=lambda view: view.group_id)
 
     async def group_of(self, msisdn: Msisdn) -> str:
         """Id of the number's group. RefusedError: "no_group"."""

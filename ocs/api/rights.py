@@ -160,6 +160,7 @@ OPERATIONS: dict[str, Operation] = {
     "payments.retry": changes(_CARE),
     # business groups
     "groups.create": changes(_CARE),
+    "groups.list": reads(_READERS),
     "groups.read": reads(_SALES, _READERS, _ADMIN),
     "groups.change": changes(_CARE),
     "groups.add": changes(_CARE, _ADMIN),

@@ -66,12 +66,8 @@ def list_(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
     """List all groups."""
 
     async def work(backend: Backend) -> None:
-        rows = []
-        for partition in range(backend.ledger.partitions):
-            for each in await backend.ledger.group_ids(partition):
-                found = await backend.ledger.read_group(each)
-                if found is not None:
-                    rows.append({"group": each, "name": found.name, "numbers": len(found.numbers)})
+        found = await backend.groups.all()
+        rows = [{"group": each.group_id, "name": each.name, "numbers": len(each.numbers)} for each in found]
         if json:
             print_json(rows)
         for row in [] if json else rows:

@@ -112,6 +112,15 @@ class Group(Answer):
     unfinished: list[str] = Field(description="Steps that are not finished yet.")
 
 
+class GroupEntry(Answer):
+    """A group in a list."""
+
+    group: str = Field(description="Its id.")
+    name: str
+    payer: str | None
+    numbers: int = Field(description="How many.")
+
+
 class Changed(Answer):
     """Whether anything was changed."""
 

@@ -15,12 +15,14 @@ from ocs.api.models.groups import (
     CreateGroup,
     Group,
     GroupAdministrator,
+    GroupEntry,
     GroupLimit,
     GroupPath,
     GroupStatementOfMonth,
 )
 from ocs.api.models.history import MonthPath
 from ocs.api.operation_route import router as operations
+from ocs.api.pages import Cursor, Limit, Page, page_of
 from ocs.api.problems import ProblemError
 from ocs.api.rights import Role
 from ocs.api.routes.history import CSV, Format
@@ -41,6 +43,20 @@ async def create_group(body: CreateGroup, call: TheCall) -> Group:
     name = inputs.group_name(body.name)
     state = await call.backend.groups.create(name=name, administrator=body.administrator, payer=body.payer)
     return models.group(state, call)
+
+
+@router.get("", operation_id="groups.list")
+async def list_groups(call: TheCall, limit: Limit = 50, cursor: Cursor = "") -> Page[GroupEntry]:
+    """All business groups, by id."""
+    return page_of(
+        await call.backend.groups.all(),
+        limit=limit,
+        cursor=cursor,
+        position=lambda each: each.group_id,
+        item=lambda each: GroupEntry(
+            group=each.group_id, name=each.name, payer=each.payer or None, numbers=len(each.numbers)
+        ),
+    )
 
 
 @router.get("/{group}", operation_id="groups.read")

@@ -16,6 +16,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.retrying import run_loop
 from ocs.telemetry.throttled_log import ThrottledLog
+from ocs.values.actor import ACTOR
 from ocs.values.partition_rotation import PartitionRotation, batches
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Unfinished:
         return PartitionRotation(self._ledger.partitions, all_s=all_s, least_per_s=least_per_s, stopwatch=stopwatch)
 
     async def run(self) -> None:
+        ACTOR.set("backoffice")
         await run_loop(self._child, LOOK_EVERY_S, self.step)
 
     async def step(self) -> None:

@@ -41,6 +41,20 @@ async def test_the_administrator_adds_and_removes_numbers(desk: Desk) -> None:
     assert stranger.status_code == 404
 
 
+@rule("HOT-GRP-1")
+async def test_groups_are_listed_and_changed(desk: Desk) -> None:
+    created = await desk.post("/v1/groups", json={"name": "Druga", "administrator": FOREIGN, "payer": "M-2"})
+    assert created.status_code == 201 and numbers(created.json()) == [(FOREIGN, "administrator")]
+    listed = (await desk.get("/v1/groups")).json()["items"]
+    assert sorted((each["name"], each["payer"], each["numbers"]) for each in listed) == [
+        ("Druga", "M-2", 1),
+        ("Firma", None, 2),
+    ]
+    changed = await desk.request("PATCH", f"/v1/groups/{GROUP}", json={"name": "Prva", "payer": "M-1"})
+    assert (changed.json()["name"], changed.json()["payer"]) == ("Prva", "M-1")
+    assert (await desk.get("/v1/groups", ADMIN)).status_code == 403
+
+
 @rule("HOT-GRP-1", "HOT-CC-1")
 async def test_the_administrator_limits_all_and_a_member_nothing(desk: Desk) -> None:
     limited = await desk.put(f"/v1/groups/{GROUP}/limit", ADMIN, json={"monthly_limit": "12.50"})
