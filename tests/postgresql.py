@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from ocs.process.processes import die_with_parent
 
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that may run the server if the tests run as root, which it refuses."""
@@ -46,13 +49,15 @@ class PostgreSQL:
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [program("postgres"), "-D", str(self._data), *words, *self._options]
         with (self._folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, user=self._user, stdout=log, stderr=log, process_group=0)
+            self.process = subprocess.Popen(
+                command, user=self._user, stdout=log, stderr=log, process_group=0, preexec_fn=_end_with_the_tests
+            )
         self._run("pg_isready", "-h", str(self._folder), "-p", str(PORT), "-t", "30", tries=300)
 
     def stop(self, *, kill: bool = False) -> None:
         """SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one, as after a crash."""
         if self.process is not None:
-            self.process.send_signal(3 if kill else 2)
+            self.process.send_signal(signal.SIGQUIT if kill else signal.SIGINT)
             self.process.wait(60)
             self.process = None
 
@@ -72,6 +77,11 @@ class PostgreSQL:
             if done.returncode == 0:
                 return
         raise AssertionError(f"{name}: {done.stdout}{done.stderr}")
+
+
+def _end_with_the_tests() -> None:
+    """Also when they are killed. The signal asks PostgreSQL to end at once."""
+    die_with_parent(signal.SIGQUIT)
 
 
 def _exists(user: str) -> bool:
