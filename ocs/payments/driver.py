@@ -101,7 +101,10 @@ class PaymentDriver:
                 await work(name)
         except UncertainError as error:
             self._metrics.count("ocs_payment_uncertain")
-            self._tell("no certain answer of the payment provider; its outcome is asked for later: %s%s", error)
+            if (more := self._throttled_log.allow("uncertain")) is not None:
+                log.warning(
+                    "no certain answer of the payment provider; its outcome is asked for later: %s%s", error, more
+                )
         except (LedgerError, SecretError) as error:
             if isinstance(error, LedgerError) and error.code in GONE:
                 await self._ledger.forget_work(partition, name)
@@ -109,7 +112,8 @@ class PaymentDriver:
             if isinstance(error, LedgerError) and error.code == CLOCK:
                 raise
             self._postpone(name)
-            self._tell("a payment cannot go on, tried again in a minute: %s%s", error)
+            if (more := self._throttled_log.allow("postponed")) is not None:
+                log.warning("a payment cannot go on, tried again in a minute: %s%s", error, more)
         else:
             self._postponed.pop(name, None)
 
@@ -117,10 +121,6 @@ class PaymentDriver:
         if len(self._postponed) >= MAX_POSTPONED:
             del self._postponed[next(iter(self._postponed))]
         self._postponed[name] = self._stopwatch() + POSTPONED_S
-
-    def _tell(self, text: str, error: Exception) -> None:
-        if (more := self._throttled_log.allow(text)) is not None:
-            log.warning(text, error, more)
 
     async def _advance(self, order_id: str) -> None:
         order = await self._ledger.read_order(order_id)
