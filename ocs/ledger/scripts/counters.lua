@@ -292,8 +292,8 @@ end
 
 local function by_id(counter, next_counter) return counter.id < next_counter.id end
 
--- Journal the thresholds that counters have passed, by id, each once per window and limit (HOT-CC-4, HOT-ROA-5). Returns
--- whether a counter reached 100 %.
+-- Journal the thresholds that counters have passed, by id, each once per window and limit (HOT-CC-4, HOT-ROA-5).
+-- Returns whether a counter reached 100 %.
 local function journal_thresholds(work)
   local account, passed, full = work.account, nil, false
   local counters = account.counters

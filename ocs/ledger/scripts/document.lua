@@ -19,8 +19,8 @@ end
 local MAX_TERMS_KEPT = 1024 -- functions keep them from call to call, scripts by SHA1 for one call
 local terms_kept, count_kept = {}, 0
 
--- Terms that many requests have in the same octets (rates, counters, life), unpacked once. They are shared: never change
--- them.
+-- Terms that many requests have in the same octets (rates, counters, life), unpacked once. They are shared: never
+-- change them.
 local function unpacked(packed)
   local found = terms_kept[packed]
   if not found then

@@ -1,6 +1,6 @@
 -- Idle buckets and counters: those that no session of the account names. They are kept packed ("idle"), so that most
--- requests neither unpack nor pack them, and wake when a request names one, when the agenda runs, and in every operation
--- on the account. A script in which they woke puts them to sleep again at its end.
+-- requests neither unpack nor pack them. They wake when a request names one, when the agenda runs, and in every
+-- operation on the account. A script in which they woke puts them to sleep again at its end.
 
 local MAX_NAMED = 4096 -- answers kept from call to call: does a list of ids have an id, does a rate name an idle id
 local positions, idle_named, named_kept = {}, {}, 0

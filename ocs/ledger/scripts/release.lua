@@ -42,8 +42,9 @@ local function release(work)
   for n = 1, #list do
     local requested, result = list[n], new_service_outcome()
     local service = services[requested.key]
-    local item = {requested = requested, result = result, accepted = true, granted = 0, granted_by = false, service = false,
-      out_of_order = false, at_request_price = false, detail = '', reported = 0, counter_moves = false, want = -1}
+    local item = {requested = requested, result = result, service = false, accepted = true, granted = 0,
+      granted_by = false, out_of_order = false, at_request_price = false, detail = '', reported = 0,
+      counter_moves = false, want = -1}
     result.key = requested.key
     if service then
       local legs = fresh_legs(requested.legs, service.legs)
