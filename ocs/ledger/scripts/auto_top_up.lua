@@ -24,9 +24,16 @@ local function keep_debits(list)
   account.auto_debits = #list > 0 and pack(list) or ''
 end
 
+local function earlier(order, other_order)
+  if order.at ~= other_order.at then return order.at < other_order.at end
+  return order.id < other_order.id
+end
+
+-- In the order in which they were made: Redis gives the values of a hash in any order.
 local function orders_of_account()
   local list = {}
   for _, packed in ipairs(redis.call('HVALS', KEYS[5])) do list[#list + 1] = unpack_value(packed) end
+  table.sort(list, earlier)
   return list
 end
 

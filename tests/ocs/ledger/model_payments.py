@@ -47,7 +47,7 @@ class Payments(Accounts):
         op = Operation(self, account_id, now, month, day)
         op.begin()
         agenda.run(op)
-        account, orders = op.account, list(self.orders.get(account_id, {}).values())
+        account, orders = op.account, sorted(self.orders.get(account_id, {}).values(), key=_made)
         under_way = [each for each in orders if each.state in OPEN]
         automatic = [each for each in under_way if each.kind is OrderKind.AUTOMATIC]
         recent = [each for each in account.auto_debits if now < each[1] + TEN_DAYS_S]
@@ -77,7 +77,7 @@ class Payments(Accounts):
             self.asked[account_id] = soon
         if word != "ok":
             op.take_back()
-            return OrderResult(word, automatic[0] if word == "open" else None)
+            return OrderResult(word, automatic[-1] if word == "open" else None)
         self._after(op)
         return OrderResult("ok", order)
 
@@ -112,14 +112,14 @@ class Payments(Accounts):
         orders = self.orders.setdefault(op.account_id, {})
         if len(orders) == KEPT_ORDERS:
             ended = [each for each in orders.values() if each.state not in OPEN]
-            del orders[min(ended, key=lambda each: each.changed_at).id]
+            del orders[min(ended, key=lambda each: (each.changed_at, *_made(each))).id]
         orders[order.id] = order
         _tell(op, order)
         return order
 
     def _cancel_unsent(self, op: Operation) -> None:
         orders = self.orders.get(op.account_id, {})
-        for each in list(orders.values()):
+        for each in sorted(orders.values(), key=_made):
             if (each.kind, each.state, each.tries) == (OrderKind.AUTOMATIC, OrderState.ORDERED, 0):
                 ended = replace(each, state=OrderState.FAILED, reason="off", due=0, changed_at=op.now)
                 orders[each.id] = replace(ended, version=each.version + 1)
@@ -207,6 +207,10 @@ class Payments(Accounts):
         if told:
             _tell(Operation(self, account_id, now, month, day), order)
         return orders[order.id]
+
+
+def _made(order: PaymentOrder) -> tuple[int, str]:
+    return order.at, order.id
 
 
 def _sum(orders: list[PaymentOrder]) -> int:
