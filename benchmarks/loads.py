@@ -17,6 +17,7 @@ from benchmarks.processes import cpu_by_role, machine_cpu_s, wait_quiet
 from benchmarks.sampling import Sampler
 from benchmarks.systems import System, run_command
 from benchmarks.trees import HERE
+from simulator.load_run import generator_limit
 from simulator.pacing import Arrivals
 from simulator.server_process import ServerError
 
@@ -28,12 +29,6 @@ LOAD_TIMEOUT_S = 120.0
 """Added to the seconds of the load: for connecting and the last answers."""
 CPU_LOOK_S = 0.05
 """How often CPU time is sampled while the generator starts, so that idle use of the server is not counted as load."""
-GENERATOR_SHARE = 0.8
-"""Share of a core. A generator that uses more may be the limit itself."""
-GENERATOR_LATE = 0.25
-"""Share of the p99 latency. A generator whose p99 delay is more may measure itself …"""
-GENERATOR_LATE_MS = 1.0
-"""… unless the delay is less than this."""
 OTHERS_CORES = 0.2
 """Cores used by other programs above which the machine is too busy to measure."""
 
@@ -172,14 +167,8 @@ def warnings_of(samples: Sequence[tuple[str, Sample]]) -> list[str]:
 
 def generator_warning(name: str, sample: Sample) -> str | None:
     """Reason to believe that the generator limited the figures."""
-    if sample.generator_share > GENERATOR_SHARE:
-        return f"{name}: the generator is the limit, it used {sample.generator_share:.0%} of a core"
-    if sample.generator_late_ms > max(GENERATOR_LATE * sample.p99_ms, GENERATOR_LATE_MS):
-        return (
-            f"{name}: the generator is late itself (p99 {sample.generator_late_ms:.2f} of {sample.p99_ms:.2f} ms): "
-            "the cores are taken"
-        )
-    return None
+    reason = generator_limit(sample.generator_share, sample.generator_late_ms, sample.p99_ms)
+    return f"{name}: {reason}" if reason else None
 
 
 def server_warning(name: str, sample: Sample) -> str | None:

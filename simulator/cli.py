@@ -11,21 +11,31 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 import uvloop
 from rich.console import Console
 
+from simulator.cli_load import generate_load
+from simulator.cli_options import (
+    DEFAULT_CATALOGUE,
+    CatalogueOption,
+    HostOption,
+    JsonOption,
+    PortOption,
+    RealmOption,
+    RecordsOption,
+    ServerRealmOption,
+    SubscribersOption,
+)
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.errors import SimulatorError
-from simulator.outside_audit import OutsideAudit, audit
-from simulator.pacing import Arrivals
+from simulator.outside_audit import audit
 from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
-from simulator.running import LoadOptions, LoadOutcome, add_audits, audit_load, run_load, run_plan
+from simulator.running import add_audits, run_plan
 from simulator.scenario import load_scenario
-from simulator.show import output, print_audit, print_outcome, print_replayed
+from simulator.show import output, print_audit, print_json, print_outcome, print_replayed
 from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
 from simulator.summary import RunOutcome, audit_json
 from simulator.wholesale import write_wholesale
@@ -39,22 +49,6 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 """Exit status of the command-line library for Ctrl-C; it is mapped to 1."""
-DEFAULT_CATALOGUE = Path("config/catalogue.toml")
-
-HostOption = Annotated[str, typer.Option(help="The server's address.")]
-PortOption = Annotated[int, typer.Option(min=1, max=65535, help="The server's Diameter port.")]
-RealmOption = Annotated[str, typer.Option(help="Origin-Realm of the simulated network.")]
-ServerRealmOption = Annotated[str, typer.Option(help="Destination-Realm: the server's.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a summary.")]
-RecordsOption = Annotated[
-    Path | None,
-    typer.Option(file_okay=False, exists=True, help="The server's records folder, for an audit at the end."),
-]
-CatalogueOption = Annotated[Path, typer.Option(help="The price list for the audit.")]
-SubscribersOption = Annotated[
-    Path | None,
-    typer.Option(exists=True, dir_okay=False, help="Provisioned subscribers: CSV with msisdn, imsi, package, credit."),
-]
 
 
 def _tell_version(wanted: bool) -> None:
@@ -169,7 +163,7 @@ def replay_capture(
     )  # fmt: skip
     checked = audit(result.sessions, records, PriceList.read(catalogue)) if records else None
     if json:
-        _print_json({**replay_json(result), "audit": audit_json(checked) if checked else None})
+        print_json({**replay_json(result), "audit": audit_json(checked) if checked else None})
     elif checked:
         print_audit(console, checked)
     if not json and not result.ok:
@@ -177,57 +171,6 @@ def replay_capture(
             f"{len(result.requests)} requests: {result.unanswered} unanswered, {result.errors} answered with an error"
         )
     raise typer.Exit(0 if result.ok and (checked is None or checked.ok) else 1)
-
-
-@app.command("load")
-def generate_load(
-    rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second, whatever the server does.")] = None,
-    outstanding: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Outstanding requests (default 64).")
-    ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
-    peers: Annotated[int, typer.Option(min=1, max=64, help="Connections, each a peer of its own.")] = 1,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 3868,
-    realm: RealmOption = SIMULATED_REALM,
-    server_realm: ServerRealmOption = SERVER_REALM,
-    subscribers: SubscribersOption = None,
-    rating_group: Annotated[int, typer.Option(help="Rating group of the data service.")] = 100,
-    octets: Annotated[
-        int, typer.Option(min=1, help="Octets requested, and most octets used, per request.")
-    ] = 1_048_576,
-    arrivals: Annotated[Arrivals, typer.Option(help="With --rate: how requests follow each other.")] = Arrivals.EVEN,
-    slow_ms: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="With --json: every second, and the pauses of answers slower than this."),
-    ] = None,
-    records: RecordsOption = None,
-    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
-    json: JsonOption = False,
-) -> None:
-    """Generate load: data sessions INITIAL + 3 UPDATE + TERMINATION over 500 subscribers (or those of a file)."""
-    if rate is not None and outstanding is not None:
-        raise typer.BadParameter("give --rate or --outstanding, not both")
-    options = LoadOptions(
-        target=Target(host, port, realm, server_realm),
-        subscribers=read_subscribers(subscribers) if subscribers else default_subscribers(500),
-        seconds=seconds,
-        outstanding=outstanding or (4096 if rate else 64),
-        rate=rate,
-        peers=peers,
-        rating_group=rating_group,
-        octets=octets,
-        keep_usage=records is not None,
-        arrivals=arrivals,
-        slow_ms=slow_ms if json else None,
-    )
-    outcome = run_load(options)
-    checked = audit_load(outcome, options, records, PriceList.read(catalogue)) if records else None
-    if json:
-        _print_json({**outcome.as_json(), "audit": audit_json(checked) if checked else None})
-    else:
-        _print_load(outcome, checked)
-    raise typer.Exit(0 if outcome.ok and (checked is None or checked.ok) else 1)
 
 
 @app.command("demo")
@@ -253,7 +196,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
     if not json:
         print_outcome(output(), outcome)
         return
-    _print_json(
+    print_json(
         {
             **outcome.summary.as_json(),
             "ok": outcome.ok,
@@ -264,28 +207,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
     )
 
 
-def _print_load(outcome: LoadOutcome, checked: OutsideAudit | None) -> None:
-    console, latency = output(), outcome.latency
-    console.print(
-        f"{outcome.ccr_per_s:,.0f} CCR/s over {outcome.seconds:.1f} s: {outcome.result.answered:,} answers,"
-        f" {outcome.unanswered} unanswered, {outcome.result.sessions_started:,} sessions"
-    )
-    console.print(
-        f"latency p50 {latency.p50_ms:.2f}  p90 {latency.p90_ms:.2f}  p99 {latency.p99_ms:.2f}  p99.9 "
-        f"{latency.p999_ms:.2f}"
-        f"  max {latency.max_ms:.2f} ms"
-    )
-    console.print("results: " + ", ".join(f"{code}: {count:,}" for code, count in sorted(outcome.result.codes.items())))
-    console.print(
-        f"the generator itself: {outcome.cpu_us_per_request:.1f} µs of CPU per request, {outcome.cpu_share:.0%} of "
-        "a core"
-    )
-    if checked:
-        print_audit(console, checked)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
+app.command("load")(generate_load)
 
 
 def run() -> None:

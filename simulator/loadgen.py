@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from simulator.load_templates import LoadTemplates, Step
-from simulator.pacing import Arrivals, WakeUp, intended_times
+from simulator.pacing import Arrivals, Rate, WakeUp, intended_times
 from simulator.peer import DiameterPeer, Identity
 from simulator.requests import Subscriber
 from simulator.wire import (
@@ -229,8 +229,11 @@ class LoadGenerator:
 
     # -- closed loop: a fixed number outstanding
 
-    async def run_outstanding(self, seconds: float, drain_s: float) -> float:
-        """Every slot always has one pending request. Returns the seconds of the run."""
+    async def run_outstanding(self, seconds: float, drain_s: float, start_at: float = 0.0) -> float:
+        """Every slot always has one pending request. Returns the seconds of the run. It starts at `start_at` of
+        time.perf_counter, or at once if that has passed.
+        """
+        await self._until(start_at)
         self._running, self._closed_loop = True, True
         started = self._mark_start()
         for slot in self._slots:
@@ -241,15 +244,23 @@ class LoadGenerator:
     # -- open loop: a fixed rate
 
     async def run_rate(
-        self, rate: float, seconds: float, drain_s: float, arrivals: Arrivals = Arrivals.EVEN, seed: int = 1
+        self,
+        rate: Rate,
+        seconds: float,
+        drain_s: float,
+        arrivals: Arrivals = Arrivals.EVEN,
+        seed: int = 1,
+        first: float = 0.0,
+        start_at: float = 0.0,
     ) -> float:
         """Sends requests at their intended times, whatever the server does. Requests without a slot wait, and the wait
-        counts as latency.
+        counts as latency. It starts as `run_outstanding`.
         """
+        await self._until(start_at)
         self._running, self._closed_loop = True, False
         started = self._mark_start()
         self._idle = list(self._slots)
-        times = intended_times(arrivals, rate, seed)
+        times = intended_times(arrivals, rate, seed, first)
         due, waiting = started + next(times), False
 
         def send_due() -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import math
 import os
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
 MIN_GAP_S = 0.000_2
@@ -35,17 +37,43 @@ class Arrivals(StrEnum):
     """Independent of each other, as subscribers are: exponentially distributed gaps."""
 
 
-def intended_times(arrivals: Arrivals, rate: float, seed: int) -> Iterator[float]:
-    """Intended time of each request, in seconds after the start, without end."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Requests per second; with `to` the rate changes evenly to that one within `over_s` seconds, and stays."""
+
+    start: float
+    to: float | None = None
+    over_s: float = 0.0
+
+    def time_of(self, number: float) -> float:
+        """Seconds from the start at which `number` requests have become due: the inverse of the rate's integral."""
+        if self.to is None or self.to == self.start:
+            return number / self.start
+        within = (self.start + self.to) / 2 * self.over_s
+        if number >= within:
+            return self.over_s + (number - within) / self.to
+        # start·t + slope·t²/2 = number, solved without the difference of nearly equal values
+        slope = (self.to - self.start) / self.over_s
+        return 2 * number / (self.start + math.sqrt(self.start**2 + 2 * slope * number))
+
+    def part(self, of: int) -> Rate:
+        """An equal share of the rate for each of `of` processes."""
+        return Rate(self.start / of, self.to / of if self.to is not None else None, self.over_s)
+
+
+def intended_times(arrivals: Arrivals, rate: Rate, seed: int, first: float = 0.0) -> Iterator[float]:
+    """Intended time of each request, in seconds after the start, without end. Even ones begin with the number `first`:
+    requests of several processes alternate.
+    """
     if arrivals is Arrivals.EVEN:
-        number = 0
+        number = first
         while True:
-            yield number / rate
+            yield rate.time_of(number)
             number += 1
-    rng, at = random.Random(seed), 0.0
+    rng, passed = random.Random(seed), 0.0
     while True:
-        at += rng.expovariate(rate)
-        yield at
+        passed += rng.expovariate(1.0)
+        yield rate.time_of(passed)
 
 
 class WakeUp:

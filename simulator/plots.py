@@ -34,7 +34,7 @@ RC: Any = {
 def traffic(tally: Tally) -> str:
     """Requests per simulated minute, stacked by service."""
     with matplotlib.rc_context(RC):
-        figure, axes = _axes(7.6, 3.1)
+        figure, axes = new_axes(7.6, 3.1)
         minutes = _whole_minutes(tally)
         services = [name for name in COLOURS if any(service == name for _, service in tally.timeline)]
         rows = [[tally.timeline[minute, service] for minute in minutes] for service in services]
@@ -47,13 +47,13 @@ def traffic(tally: Tally) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("minute of the simulated hour")
         axes.set_ylabel("requests per minute")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def latency(latencies: Latencies, percentiles: Mapping[str, float]) -> str:
     """How long answers took, on a logarithmic scale, with the percentiles marked."""
     with matplotlib.rc_context(RC):
-        figure, axes = _axes(7.6, 3.1)
+        figure, axes = new_axes(7.6, 3.1)
         samples = [max(sample, 1) / 1000 for sample in latencies.samples_us]
         if samples:
             low, high = min(samples), max(max(samples), min(samples) * 1.01)
@@ -66,7 +66,7 @@ def latency(latencies: Latencies, percentiles: Mapping[str, float]) -> str:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, fontsize=9, ncols=3)
         axes.set_xlabel("milliseconds from request to answer")
         axes.set_ylabel("answers")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def results(tally: Tally) -> str:
@@ -79,7 +79,7 @@ def results(tally: Tally) -> str:
             if code != 2001:
                 codes[code] = codes.get(code, 0) + count
         ordered = sorted(codes.items())
-        figure, axes = _axes(7.6, 0.9 + 0.42 * max(len(ordered), 2))
+        figure, axes = new_axes(7.6, 0.9 + 0.42 * max(len(ordered), 2))
         names = [f"{code}  {RESULT_NAMES.get(code, '')}" for code, _ in ordered]
         colours = [GOOD if code < 3000 else WARN if code in (4010, 4012) else BAD for code, _ in ordered]
         bars = axes.barh(names, [count for _, count in ordered], color=colours, height=0.62)
@@ -91,13 +91,13 @@ def results(tally: Tally) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("answers and services (logarithmic)")
         axes.tick_params(axis="y", labelcolor=INK)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def blocked(tally: Tally) -> str:
     """Cumulative refusals by reason: no credit, spending limit."""
     with matplotlib.rc_context(RC):
-        figure, axes = _axes(7.6, 3.1)
+        figure, axes = new_axes(7.6, 3.1)
         last = max((minute for minute, _ in tally.timeline), default=0)
         for reason, label, colour in (
             ("zero", "credit at zero", BAD),
@@ -119,13 +119,13 @@ def blocked(tally: Tally) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("minute of the simulated hour")
         axes.set_ylabel("refusals so far")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def money(totals: Mapping[str, int]) -> str:
     """Money paid in, and below it where it went; the two bars are equal if the books are right."""
     with matplotlib.rc_context(RC):
-        figure, axes = _axes(7.6, 2.1)
+        figure, axes = new_axes(7.6, 2.1)
         paid_in = totals.get("paid_in", 0)
         axes.barh(["paid in"], [paid_in / 1e6], color=INK, height=0.55)
         at = 0.0
@@ -147,7 +147,7 @@ def money(totals: Mapping[str, int]) -> str:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", labelcolor=INK)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f} €")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _whole_minutes(tally: Tally) -> list[int]:
@@ -157,7 +157,8 @@ def _whole_minutes(tally: Tally) -> list[int]:
     return list(range(last if last and totals[1] * 5 < totals[0] else last + 1))
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -167,7 +168,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
     """The SVG element alone; matplotlib's salt makes its ids unique to the plot."""
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
@@ -179,4 +180,4 @@ def _flexible(match: re.Match[str]) -> str:
     return (match[1] or match[2]) + ' style="width:100%;height:auto" '
 
 
-__all__ = ["blocked", "latency", "money", "results", "traffic"]
+__all__ = ["blocked", "latency", "money", "new_axes", "results", "svg_text", "traffic"]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import orjson
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -159,6 +160,11 @@ def print_replayed(console: Console, request: ReplayedRequest) -> None:
         + (f": {services}" if services else "")
         + (f" ({answer.error_message})" if answer.error_message else "")
     )
+
+
+def print_json(value: object) -> None:
+    """On standard output, for programs."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
 
 
 def _codes(codes: Mapping[str, int]) -> str:

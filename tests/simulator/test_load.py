@@ -15,10 +15,12 @@ from simulator.dialects import encode
 from simulator.elements import SERVER_REALM, SIMULATED_REALM, load_hosts
 from simulator.engine import Target
 from simulator.grantor import Grantor
+from simulator.load_processes import run_load
+from simulator.load_run import LoadOptions
 from simulator.load_templates import HOME, LoadTemplates, Step
 from simulator.loadgen import AnswerReader
+from simulator.pacing import Rate
 from simulator.requests import Element, Kind, Request, ServicePart, Subscriber
-from simulator.running import LoadOptions, run_load
 from simulator.stats import Latencies, summarise
 from simulator.subscribers import default_subscribers
 
@@ -88,7 +90,7 @@ def test_closed_loop_plays_whole_sessions(grantor: Grantor, requests_seen: list[
 @pytest.mark.alone
 def test_open_loop_keeps_its_rate(grantor: Grantor) -> None:
     target = Target("127.0.0.1", grantor.port, SIMULATED_REALM, SERVER_REALM)
-    outcome = run_load(LoadOptions(target, default_subscribers(20), 1.0, outstanding=200, rate=150.0))
+    outcome = run_load(LoadOptions(target, default_subscribers(20), 1.0, outstanding=200, rate=Rate(150.0)))
     assert outcome.result.measured == pytest.approx(150, abs=30)
     assert outcome.unanswered == 0
     assert outcome.result.sessions_started == outcome.result.sessions_finished

@@ -11,22 +11,23 @@ import pytest
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.grantor import Grantor
-from simulator.pacing import Arrivals, WakeUp, intended_times
-from simulator.running import LoadOptions, run_load
+from simulator.load_processes import run_load
+from simulator.load_run import LoadOptions
+from simulator.pacing import Arrivals, Rate, WakeUp, intended_times
 from simulator.subscribers import default_subscribers
 from simulator.timeline import Pause, by_second, pauses, percentile
 
 
 def test_even_arrivals_have_equal_gaps() -> None:
-    assert list(islice(intended_times(Arrivals.EVEN, 4.0, 1), 4)) == [0.0, 0.25, 0.5, 0.75]
+    assert list(islice(intended_times(Arrivals.EVEN, Rate(4.0), 1), 4)) == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_poisson_arrivals_keep_the_rate_with_exponential_gaps() -> None:
-    times = list(islice(intended_times(Arrivals.POISSON, 1000.0, 1), 20_000))
+    times = list(islice(intended_times(Arrivals.POISSON, Rate(1000.0), 1), 20_000))
     gaps = [after - before for before, after in pairwise(times)]
     assert times[-1] == pytest.approx(20.0, rel=0.03)
     assert sum(gap > 0.001 for gap in gaps) / len(gaps) == pytest.approx(0.3679, abs=0.02)  # 1/e
-    assert times == list(islice(intended_times(Arrivals.POISSON, 1000.0, 1), 20_000))
+    assert times == list(islice(intended_times(Arrivals.POISSON, Rate(1000.0), 1), 20_000))
 
 
 @pytest.mark.alone
@@ -75,7 +76,7 @@ def test_slow_answers_that_overlap_are_one_pause() -> None:
 def test_latency_counts_from_the_intended_time_when_the_server_cannot_follow(grantor: Grantor) -> None:
     """One slot and a rate far above its capacity: requests that wait for the slot are slow, or count as unsent."""
     target = Target("127.0.0.1", grantor.port, SIMULATED_REALM, SERVER_REALM)
-    options = LoadOptions(target, default_subscribers(20), 0.5, outstanding=1, rate=20_000.0, slow_ms=1.0)
+    options = LoadOptions(target, default_subscribers(20), 0.5, outstanding=1, rate=Rate(20_000.0), slow_ms=1.0)
     outcome = run_load(options)
     result = outcome.result
     assert result.sent - len(result.latencies_us) <= 1  # the TERMINATION that clears up is not measured

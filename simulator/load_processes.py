@@ -1,0 +1,173 @@
+"""A load run in one process or several. Each process has its own connections, subscribers and share of the load.
+
+Linux: time.perf_counter is the same clock in all processes, so that they start together and each request has its
+intended time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from operator import attrgetter
+
+import uvloop
+
+from simulator.elements import load_hosts
+from simulator.errors import SimulatorError
+from simulator.identifiers import new_run
+from simulator.load_run import DRAIN_S, LoadOptions, LoadOutcome, load_in_this_process
+from simulator.loadgen import LoadResult
+from simulator.stats import Latencies, summarise
+
+MAX_PROCESSES = 32
+CONNECT_TIMEOUT_S = 60.0
+"""For the start of a process and its capabilities exchanges."""
+START_AFTER_S = 0.1
+"""From the moment when all processes are connected to the first request."""
+END_TIMEOUT_S = 30.0
+"""After the last answer: summaries, DPR, and the transfer of the samples."""
+
+
+class LoadProcessError(SimulatorError):
+    """A process of the load generator failed."""
+
+
+def run_load(options: LoadOptions) -> LoadOutcome:
+    """Raises PeerError, LoadProcessError, ValueError."""
+    if options.processes > 1:
+        return _run_processes(divided(options))
+
+    async def at_once() -> float:
+        return 0.0
+
+    return uvloop.run(load_in_this_process(options, at_once))
+
+
+def divided(options: LoadOptions) -> list[LoadOptions]:
+    """The options of each process. Raises ValueError."""
+    count = options.processes
+    if not 1 <= count <= MAX_PROCESSES:
+        raise ValueError(f"1 to {MAX_PROCESSES} processes, not {count}")
+    if len(options.subscribers) < count or (options.rate is None and options.outstanding < count):
+        raise ValueError(f"{count} processes need as many subscribers and outstanding requests")
+    hosts = load_hosts(max(options.peers, count), options.target.realm)
+    run = options.run or new_run()
+    return [
+        replace(
+            options,
+            processes=1,
+            hosts=hosts[index::count],
+            subscribers=options.subscribers[index::count],
+            outstanding=len(range(index, options.outstanding, count)) or 1,
+            rate=options.rate.part(count) if options.rate else None,
+            run=run + index,
+            seed=options.seed * MAX_PROCESSES + index,
+            first=index / count,
+        )
+        for index in range(count)
+    ]
+
+
+def merged(outcomes: Sequence[LoadOutcome]) -> LoadOutcome:
+    """One outcome of several that ran at the same time."""
+    results = [outcome.result for outcome in outcomes]
+    result = LoadResult(
+        latencies_us=_joined(each.latencies_us for each in results),
+        codes=_added(each.codes for each in results),
+        service_codes=_added(each.service_codes for each in results),
+        used_by_session={name: used for each in results for name, used in each.used_by_session.items()},
+        unended=set().union(*(each.unended for each in results)),
+        started_at=min(each.started_at for each in results),
+        late_us=_joined(each.late_us for each in results),
+        due_us=_joined(each.due_us for each in results),
+        sent_late_us=_joined(each.sent_late_us for each in results),
+    )
+    for name in ("sent", "answered", "measured", "sessions_started", "sessions_finished", "octets_reported", "unsent"):
+        setattr(result, name, sum(map(attrgetter(name), results)))
+    cpu_us = sum(outcome.cpu_us_per_request * outcome.result.sent for outcome in outcomes)
+    return LoadOutcome(
+        result=result,
+        latency=summarise(Latencies(result.latencies_us)),
+        seconds=max(outcome.seconds for outcome in outcomes),
+        cpu_us_per_request=cpu_us / max(result.sent, 1),
+        cpu_share=max(outcome.cpu_share for outcome in outcomes),
+        slow_ms=outcomes[0].slow_ms,
+        processes=len(outcomes),
+    )
+
+
+def _joined(parts: Iterable[array[int]]) -> array[int]:
+    whole = array("Q")
+    for part in parts:
+        whole.extend(part)
+    return whole
+
+
+def _added(parts: Iterable[dict[int, int]]) -> dict[int, int]:
+    total: Counter[int] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
+
+
+def _run_processes(parts: Sequence[LoadOptions]) -> LoadOutcome:
+    spawn = multiprocessing.get_context("spawn")
+    running: list[tuple[SpawnProcess, Connection]] = []
+    try:
+        for part in parts:
+            ours, theirs = spawn.Pipe()
+            process = spawn.Process(target=_child, args=(theirs, part), daemon=True)
+            process.start()
+            theirs.close()
+            running.append((process, ours))
+        for _, pipe in running:
+            _receive(pipe, CONNECT_TIMEOUT_S)
+        start_at = time.perf_counter() + START_AFTER_S
+        for _, pipe in running:
+            pipe.send(start_at)
+        timeout_s = parts[0].seconds + DRAIN_S + END_TIMEOUT_S
+        outcomes = [outcome for _, pipe in running if (outcome := _receive(pipe, timeout_s)) is not None]
+    finally:
+        for process, pipe in running:
+            pipe.close()
+            process.terminate()
+            process.join()
+    return merged(outcomes)
+
+
+def _receive(pipe: Connection, timeout_s: float) -> LoadOutcome | None:
+    """The process's outcome, or None once it is connected. Raises what it failed with."""
+    try:
+        if not pipe.poll(timeout_s):
+            raise LoadProcessError(f"a process of the load generator said nothing for {timeout_s:g} s")
+        found = pipe.recv()
+    except EOFError:
+        raise LoadProcessError("a process of the load generator ended early") from None
+    if isinstance(found, Exception):
+        raise found
+    assert found is None or isinstance(found, LoadOutcome)
+    return found
+
+
+def _child(pipe: Connection, options: LoadOptions) -> None:
+    """A process: connects, says so, waits for the start, runs, sends the outcome."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
+
+    async def ready() -> float:
+        pipe.send(None)
+        return float(await asyncio.get_running_loop().run_in_executor(None, pipe.recv))
+
+    try:
+        pipe.send(uvloop.run(load_in_this_process(options, ready)))
+    except (SimulatorError, OSError, ValueError) as error:
+        pipe.send(error)
+    except EOFError:
+        return  # the parent has given up
