@@ -183,14 +183,22 @@ def limits_of_the_api() -> dict[str, tuple[int, ...]]:
     from ocs.api import frame, limits, pages, trail
     from ocs.ledger.contract.api_keys import MAX_API_KEYS
     from ocs.ledger.redis.api import ANSWER_KEEP_S
+    from ocs.process import api as api_process
+    from ocs.process import api_connections
     from ocs.values.moment import DAY_S
 
     return {
         "keys of the API": (MAX_API_KEYS,),
         "keys whose rate the API counts": (limits.MAX_BUCKETS,),
         "requests of an API key": (),
-        "connections of the API, octets of a body": (),
-        "time between two parts of a body": (frame.BODY_TIMEOUT_S,),
+        "connections of the API": (),
+        "octets of a body": (),
+        "time for a whole body": (frame.BODY_TIMEOUT_S,),
+        "octets of a request line and its headers": (api_connections.MAX_HEAD_OCTETS,),
+        "time from a connection's beginning, or the answer before, to the end of a request's headers": (
+            api_connections.HEAD_TIMEOUT_S,
+        ),
+        "time in which a client takes no octet of an answer": (api_process.STUCK_MS // 1000,),
         "items of a page of the API": (pages.MAX_PAGE, pages.DEFAULT_PAGE),
         "answers to an Idempotency-Key": (ANSWER_KEEP_S // DAY_S,),
         "before and after in the audit trail": (trail.MAX_SIDE_OCTETS,),

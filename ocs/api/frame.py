@@ -14,7 +14,7 @@ from ocs.api.problems import ProblemError
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 BODY_TIMEOUT_S = 30
-"""Between two parts of a body. A slow client holds one of `api.max_connections`."""
+"""For a whole body. A slow client holds one of `api.max_connections`."""
 UNKNOWN_ROUTE = "none"
 """Label of requests whose path no route has."""
 HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -55,12 +55,13 @@ class Frame:
             self._container.metrics.api_request(route, scope["method"], status, seconds)
 
     def _bounded(self, receive: Receive) -> Receive:
-        octets, whole = 0, False
+        octets, whole, until = 0, False, 0.0
 
         async def received() -> Message:
-            nonlocal octets, whole
+            nonlocal octets, whole, until
+            until = until or asyncio.get_running_loop().time() + BODY_TIMEOUT_S
             try:
-                async with asyncio.timeout(None if whole else BODY_TIMEOUT_S):
+                async with asyncio.timeout_at(None if whole else until):
                     message = await receive()
             except TimeoutError:
                 raise ProblemError("slow", f"the body did not come within {BODY_TIMEOUT_S} s") from None

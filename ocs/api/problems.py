@@ -49,6 +49,9 @@ KINDS: dict[str, Kind] = {
     "method": Kind(405, "The resource does not have this method", "See the header Allow, and /docs."),
     "slow": Kind(408, "The body did not come in time", "Send the request again."),
     "too_large": Kind(413, "The body is too large", "Send less at once."),
+    "head_too_large": Kind(431, "Request line and headers are too large", "Send fewer or shorter headers."),
+    "not_http": Kind(400, "The request is not HTTP", "Speak HTTP/1.1; HTTPS if the API has a certificate."),
+    "connections": Kind(503, "The server has too many connections", "Close some, and repeat after Retry-After."),
     "rate": Kind(429, "Too many requests of this key", "Wait for the seconds of Retry-After, then repeat."),
     "cursor": Kind(422, "The cursor is none of ours", "Take `next` of the page before, or leave the cursor out."),
     "idempotency_key": Kind(

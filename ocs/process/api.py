@@ -28,6 +28,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.notices.service import notices_of
 from ocs.payments.signing import SecretError
 from ocs.payments.wiring import Payments
+from ocs.process.api_connections import HEAD_TIMEOUT_S, connections_of
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.ported_numbers import PortedNumbersReader
@@ -40,7 +41,8 @@ NICENESS = 5
 STOP_GRACE_S = 10
 """How long requests under way may take at the end; less than the supervisor waits."""
 BACKLOG = 1024
-KEEP_ALIVE_S = 30
+STUCK_MS = 30_000
+"""The kernel ends a connection whose client takes no octet of an answer for so long."""
 
 
 class Server(uvicorn.Server):
@@ -147,17 +149,16 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="none",
-        http="httptools",
+        http=connections_of(api.max_connections),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        limit_concurrency=api.max_connections,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=HEAD_TIMEOUT_S,
         timeout_graceful_shutdown=STOP_GRACE_S,
         ssl_certfile=api.certificate or None,
         ssl_keyfile=api.key or None,
@@ -173,6 +174,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         with socket.socket(family) as listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_MS)
             listening.bind(address)
             yield listening
     except OSError as error:

@@ -52,7 +52,7 @@ class ApiSection(Section):
     max_body_octets: int = Field(default=1_048_576, ge=1_024, le=16_777_216, description="1024 to 16777216 octets")
     """A longer request body gets 413."""
     max_connections: int = Field(default=1_000, ge=1, le=100_000, description="1 to 100000")
-    """Connections of the API; a request on a further one gets 503."""
+    """Connections of the API. A further one takes the place of one whose client is silent; else it gets 503."""
 
     @model_validator(mode="after")
     def _tls_files(self) -> ApiSection:

@@ -85,12 +85,15 @@ def _files(folder: Path, wanted: Wanted) -> list[Source]:
 
 
 async def _stream(call: Call, files: list[Source], wanted: Wanted, units: UnitOf, form: Form) -> AsyncIterator[bytes]:
-    """One export at a time, in pieces between which others are answered."""
-    async with call.container.slow:
-        pieces = _pieces(files, wanted, units, form)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            if piece:
-                yield piece
+    """In pieces, between which others are answered. No client holds up others by reading slowly."""
+    pieces = _pieces(files, wanted, units, form)
+    while True:
+        async with call.container.slow:
+            piece = await asyncio.to_thread(next, pieces, None)
+        if piece is None:
+            return
+        if piece:
+            yield piece
 
 
 def _pieces(files: list[Source], wanted: Wanted, units: UnitOf, form: Form) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
+from pydantic import Field
 
 from ocs.api.call import Call, TheCall
 from ocs.api.models.common import MsisdnPath, Time
@@ -26,11 +27,13 @@ from ocs.api.problems import ProblemError
 from ocs.history.queries import Position
 from ocs.history.service import History, parse_month
 from ocs.history.tables import statement_table, usage_table
+from ocs.values.exact import MAX_INTEGER
 from ocs.values.identities import Msisdn
 
 router = operations("/v1/accounts", "history")
 
 Format = Annotated[Literal["json", "csv"], Query(description="csv: one table, for spreadsheets.")]
+KindText = Annotated[str, Field(pattern="^[a-z_]{1,32}$")]
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 FAR_FUTURE = 2**40
 """Unix seconds."""
@@ -63,7 +66,7 @@ async def list_transactions(
     call: TheCall,
     since: Annotated[Time | None, Query(alias="from", description="Default: the oldest.")] = None,
     until: Annotated[Time | None, Query(alias="to", description="The moment itself is not included.")] = None,
-    kind: Annotated[list[str], Query(max_length=32, description="Only of these kinds.")] = [],  # noqa: B006
+    kind: Annotated[list[KindText], Query(max_length=32, description="Only of these kinds.")] = [],  # noqa: B006
     cursor: Cursor = "",
     limit: Limit = DEFAULT_PAGE,
 ) -> Page[TransactionLine]:
@@ -114,9 +117,14 @@ def _after(cursor: str) -> Position | None:
     match decode(cursor):
         case None:
             return None
-        case [int(at), int(order), str(name)]:
+        case [int(at), int(order), str(name)] if _is_position(at, order, name):
             return at, order, name
     raise ProblemError("cursor", "the cursor is of another list")
+
+
+def _is_position(at: int, order: int, name: str) -> bool:
+    """Whether a database can compare it: PostgreSQL has no text with NUL."""
+    return all(type(each) is int and 0 <= each <= MAX_INTEGER for each in (at, order)) and "\0" not in name
 
 
 def _following(positions: list[Position], limit: int) -> str | None:

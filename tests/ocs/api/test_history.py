@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ocs.api.pages import encode
 from ocs.api.rights import Role
 from ocs.history.migrating import migrate
 from tests.ocs.api.desk import OWN, Desk, desk_on
@@ -120,6 +121,12 @@ async def test_itemised_use_as_csv_has_its_next_page_in_a_header(desk: Desk) -> 
         (f"{USAGE}?period=4", "period"),
         (f"{USAGE}?cursor=W10", "cursor"),
         (f"{TRANSACTIONS}?cursor=IngiCg", "cursor"),
+        *(
+            (f"{path}?cursor={encode(position)}", "cursor")
+            for path in (USAGE, TRANSACTIONS)
+            for position in ([2**64 - 1, 1, "x"], [1, 2**63, "x"], [-1, 1, "x"], [True, 1, "x"], [1, 1, "x\0"])
+        ),
+        (f"{TRANSACTIONS}?kind=%00", "invalid"),
         (f"{TRANSACTIONS}?from=yesterday", "invalid"),
         (f"{TRANSACTIONS}?from=2026-11-30T00:00:00", "invalid"),
         (f"/v1/accounts/{OWN}/statements/2026-13", "invalid"),

@@ -86,6 +86,18 @@ async def test_a_body_that_does_not_come_holds_no_connection(desk: Desk, monkeyp
     assert answer.status_code == 408 and answer.json()["code"] == "slow"
 
 
+async def test_a_body_that_drips_holds_no_connection(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame, "BODY_TIMEOUT_S", 0.2)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            yield b" "
+            await asyncio.sleep(0.02)
+
+    answer = await asyncio.wait_for(desk.post(TOP_UPS, content=dripping(), headers=JSON), 15)
+    assert answer.status_code == 408 and answer.json()["code"] == "slow"
+
+
 async def test_a_key_has_a_rate(empty_redis: str) -> None:
     async with desk_on(empty_redis, requests_per_s=1, burst=3) as desk:
         statuses = [(await desk.get(f"/v1/accounts/{OWN}")).status_code for _ in range(4)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import orjson
 import pytest
+from starlette.types import Message
 
 from ocs.api.rights import Role
 from ocs.history.exports.schema import NAMES
@@ -61,6 +64,35 @@ async def test_more_rows_than_one_piece(home: tuple[Desk, Path]) -> None:
     answer = await desk.get("/v1/exports", params={**OCTOBER, "format": "csv"})
     table = list(csv.reader(answer.text.splitlines()))
     assert [row[0] for row in table] == ["event_id", *(f"p01-{n}" for n in range(1_000))]
+
+
+async def test_a_client_that_reads_slowly_holds_up_nobody(home: tuple[Desk, Path]) -> None:
+    desk, folder = home
+    write_file(folder, 1, T0, *({**FIVE[0], "event_id": f"p01-{n}"} for n in range(1_000)))
+    begun, stuck = asyncio.Event(), asyncio.Event()
+    sent = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if not sent:
+            await stuck.wait()
+        return sent.pop()
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            begun.set()
+            await stuck.wait()
+
+    key = desk.keys[Role.READ_ONLY].encode()
+    scope = {
+        "type": "http", "method": "GET", "path": "/v1/exports", "query_string": urlencode(OCTOBER).encode(),
+        "headers": [(b"authorization", b"Bearer " + key)],
+    }  # fmt: skip
+    reading = asyncio.create_task(desk.app(scope, receive, send))
+    await asyncio.wait_for(begun.wait(), 30)
+    other = await asyncio.wait_for(desk.get("/v1/exports", params={**OCTOBER, "kind": "money"}), 30)
+    assert other.status_code == 200 and other.content
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,100 @@ def test_a_port_in_use_is_named(own_redis: RedisServer, tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 1 and "api.listen" in done.stdout and "Traceback" not in done.stderr
+
+
+# -- clients that send nothing, or too much
+
+
+class Client:
+    """A connection on which octets are sent as they are."""
+
+    def __init__(self, api: Api, octets: bytes = b"") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", api.port), timeout=10)
+        self.socket.sendall(octets)
+
+    def answer(self) -> bytes:
+        """All that comes until the server ends the connection."""
+        with self.socket, self.socket.makefile("rb") as stream:
+            try:
+                return stream.read()
+            except ConnectionResetError:
+                return b""
+
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+SLOW_BODY = b"POST /v1/payments/webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"
+REFUSED_BODY = b"POST /v1/accounts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nX-A: ", SLOW_BODY, REFUSED_BODY])
+def test_connections_of_clients_that_owe_octets_keep_nobody_out(
+    own_redis: RedisServer, tmp_path: Path, begun: bytes
+) -> None:
+    api, slow = Api(tmp_path, own_redis.url, "max_connections = 20\n"), []
+    try:
+        api.wait_ready()
+        slow = [Client(api, begun) for _ in range(50)]
+        for _ in range(30):
+            assert Client(api, HEALTH).answer().startswith(b"HTTP/1.1 200")
+    finally:
+        for each in slow:
+            each.socket.close()
+        assert api.end() == 0
+
+
+def test_connections_whose_answers_are_under_way_are_kept_and_further_ones_told(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    api = Api(tmp_path, own_redis.url, "max_connections = 1\n")
+    try:
+        api.wait_ready()
+        os.kill(own_redis.process.pid, signal.SIGSTOP)
+        try:
+            first = Client(api, HEALTH)
+            time.sleep(0.3)
+            told = Client(api, HEALTH).answer()
+        finally:
+            os.kill(own_redis.process.pid, signal.SIGCONT)
+        assert told.startswith(b"HTTP/1.1 503") and b'"code":"connections"' in told
+        assert first.answer().startswith(b"HTTP/1.1 200")
+    finally:
+        assert api.end() == 0
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * 40_000,
+        b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 40_000,
+        b"GET /health HTTP/1.1\r\n" + b"X-A: b\r\n" * 6_000,
+        b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 40_000 + b"\r\n\r\n",
+    ],
+    ids=["address", "header", "headers", "complete"],
+)
+def test_the_head_of_a_request_has_a_limit(api: Api, head: bytes) -> None:
+    api.wait_ready()
+    client = Client(api)
+    for begin in range(0, len(head), 1_000):
+        try:
+            client.socket.sendall(head[begin : begin + 1_000])
+        except OSError:
+            break
+        time.sleep(0.001)
+    answer = client.answer()
+    assert answer.startswith(b"HTTP/1.1 431") and b'"code":"head_too_large"' in answer
+    assert call(api, "/health")[0] == 200
+
+
+def test_many_requests_on_a_connection_have_each_their_limit(api: Api) -> None:
+    api.wait_ready()
+    request = HEALTH.replace(b"close", b"keep-alive\r\nX-A: " + b"a" * 20_000)
+    answer = Client(api, request * 5 + HEALTH).answer()
+    assert answer.count(b"HTTP/1.1 200") == 6
+
+
+def test_what_is_no_http_is_told_and_not_logged(api: Api) -> None:
+    api.wait_ready()
+    answer = Client(api, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").answer()
+    assert answer.startswith(b"HTTP/1.1 400") and b'"code":"not_http"' in answer
+    assert "Invalid HTTP" not in (api.folder / "log").read_text(encoding="utf-8")
