@@ -22,7 +22,7 @@ from ocs.ledger.contract.operations import AccountLedger
 from ocs.settings.top_up_files import TopUpFileSection
 from ocs.values.identities import Msisdn
 from ocs.values.moment import When, when_of
-from ocs.values.money import CENT, CREDIT_CEILING_MICRO_EUR
+from ocs.values.money import CENT, CREDIT_CEILING_MICRO_EUR, format_eur
 from ocs.values.top_ups import Channel
 
 MAX_ROWS = 1_000_000
@@ -89,6 +89,8 @@ class TopUpFile:
     """Rows that cannot be read, or occur twice."""
     total: Totals = field(default_factory=Totals)
     """Of all rows, also those of `differences`, as the retailer counts them."""
+    without_amount: int = 0
+    """Rows whose amount cannot be read, and is not in `total`."""
     trailer: Totals | None = None
     trailer_differs: str = ""
     """How the trailer differs from the rows; "" = it agrees, or there is none."""
@@ -158,8 +160,12 @@ def _take(
     try:
         row = _row(fields, line, places, form)
     except InputError as error:
-        found.total = found.total.plus(0)
-        found.differences.append(Difference(line, Outcome.UNREADABLE, error.code, str(error)))
+        micro_eur = _amount_alone(fields, places, form)
+        found.total = found.total.plus(micro_eur or 0)
+        found.without_amount += micro_eur is None
+        found.differences.append(
+            Difference(line, Outcome.UNREADABLE, error.code, str(error), amount_micro_eur=micro_eur or 0)
+        )
         return
     found.total = found.total.plus(row.amount_micro_eur)
     purpose = (row.msisdn, row.amount_micro_eur)
@@ -183,6 +189,14 @@ def _row(fields: Sequence[str], line: int, places: dict[str, int], form: TopUpFi
         _amount(fields[places["amount"]], form),
         inputs.reference(form.prefix + fields[places["reference"]].strip()),
     )
+
+
+def _amount_alone(fields: Sequence[str], places: dict[str, int], form: TopUpFileSection) -> int | None:
+    """Of a row whose other columns cannot be read: the retailer's sum has it. None = it cannot be read either."""
+    try:
+        return _amount(fields[places["amount"]], form)
+    except (InputError, IndexError):
+        return None
 
 
 def _amount(text: str, form: TopUpFileSection) -> int:
@@ -220,7 +234,10 @@ def _check_trailer(found: TopUpFile, form: TopUpFileSection) -> None:
     elif form.trailer_rows and found.trailer.rows != found.total.rows:
         found.trailer_differs = f"the trailer says {found.trailer.rows} rows, the file has {found.total.rows}"
     elif form.trailer_amount and found.trailer.amount_micro_eur != found.total.amount_micro_eur:
-        found.trailer_differs = "the trailer's sum is not that of the rows"
+        says, has = (format_eur(each.amount_micro_eur) for each in (found.trailer, found.total))
+        found.trailer_differs = f"the trailer's sum is {says} EUR, that of the rows {has} EUR"
+        if found.without_amount:
+            found.trailer_differs += f", without {found.without_amount} whose amount cannot be read"
 
 
 def _difference(row: Row, outcome: Outcome, reason: str, detail: str) -> Difference:

@@ -73,7 +73,9 @@ def import_report(
     json: JsonOption = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Apply what the bank reports: debits that were paid, refused or returned. The same file again changes nothing."""
+    """Apply what the bank reports: debits that were paid, refused or returned. The same file again changes nothing.
+    Exit status 1 if the amount of an order is another one.
+    """
     try:
         with file.open("rb") as opened:
             reported = read_report(opened.read(MAX_OCTETS + 1))
@@ -84,9 +86,11 @@ def import_report(
         done = await apply_report(payments.orders, reported, await operations.open_orders())
         if json:
             print_json(_summary(done))
-            return
-        for name, value in _summary(done).items():
-            print(f"{name:10} {', '.join(value) if isinstance(value, list) else value}".rstrip())
+        else:
+            for name, value in _summary(done).items():
+                print(f"{name:10} {', '.join(value) if isinstance(value, list) else value}".rstrip())
+        if done.different:
+            raise FailedError(f"{file}: {counted(len(done.different), 'order')} not changed: the amount is another one")
 
     with_payments(config, OpenMode.WRITE, work)
 

@@ -27,6 +27,8 @@ from ocs.values.money import MICRO
 MAX_OCTETS = 64 * 1024 * 1024
 REFUSED, PAID = ("RJCT",), ("ACSC", "ACCC")
 """TxSts of pain.002; others say that it is under way."""
+BOOKED = "BOOK"
+"""Status of an entry of camt whose money has moved."""
 _REASON = re.compile(r"[A-Z0-9]{4}")
 
 
@@ -40,8 +42,10 @@ class Reported:
     message_id: str = ""
     sequence: str = ""
     """Of a batch of the message: FRST or RCUR."""
-    micro_eur: int = 0
-    """0 = not said."""
+    amounts: tuple[int, ...] = ()
+    """Micro-EUR: what the bank says of the amount; () = nothing. A return has the original amount and, where the bank
+    adds its charges, what was booked.
+    """
 
 
 @dataclass(slots=True)
@@ -102,6 +106,8 @@ def _statuses(report: Element) -> Iterator[Reported]:
 
 def _entries(report: Element) -> Iterator[Reported]:
     for entry in _descendants(report, "Ntry"):
+        if not _is_booked(entry):
+            continue
         reversal = _text(entry, "RvslInd") == "true"
         for each in _descendants(entry, "TxDtls"):
             references = _child(each, "Refs")
@@ -110,23 +116,35 @@ def _entries(report: Element) -> Iterator[Reported]:
             if not order_id:
                 continue
             back = _child(each, "RtrInf")
-            micro_eur = _amount(each)
             if back is not None or reversal or direction == "DBIT":
-                yield Reported(Outcome.RETURNED, _reason(each, "RtrInf"), order_id, micro_eur=micro_eur)
+                yield Reported(Outcome.RETURNED, _reason(each, "RtrInf"), order_id, amounts=_amounts(each))
             else:
-                yield Reported(Outcome.SUCCEEDED, "", order_id, micro_eur=micro_eur)
+                yield Reported(Outcome.SUCCEEDED, "", order_id, amounts=_amounts(each))
 
 
-def _amount(details: Element) -> int:
-    found = _child(details, "Amt")
-    if found is None:
-        transaction = _child(_child(details, "AmtDtls"), "TxAmt")
-        found = _child(transaction, "Amt")
-    if found is None or found.get("Ccy") != "EUR":
+def _is_booked(entry: Element) -> bool:
+    """An entry that is pending (PDNG), or for information (INFO), moves no money yet. Versions to 02 have the status as
+    text, later ones as a code.
+    """
+    status = _child(entry, "Sts")
+    if status is None:
+        return True
+    return (_text(status, "Cd") or (status.text or "").strip()) in ("", BOOKED)
+
+
+def _amounts(details: Element) -> tuple[int, ...]:
+    of = _child(details, "AmtDtls")
+    found = (_child(each, "Amt") for each in (details, _child(of, "TxAmt"), _child(of, "InstdAmt")))
+    return tuple(micro_eur for each in found if each is not None and (micro_eur := _micro_eur(each)))
+
+
+def _micro_eur(amount: Element) -> int:
+    """0 = it cannot be read, or is of another currency."""
+    if amount.get("Ccy") != "EUR":
         return 0
     try:
-        return int(Decimal(found.text or "0") * MICRO)
-    except InvalidOperation:
+        return int(Decimal(amount.text or "0") * MICRO)
+    except (InvalidOperation, OverflowError, ValueError):
         return 0
 
 
@@ -193,7 +211,7 @@ async def _apply(orders: PaymentOrders, order_id: str, reported: Reported, done:
     if order.provider != SEPA:
         done.unknown.append(order_id)
         return
-    if reported.micro_eur and reported.micro_eur != order.amount_micro_eur:
+    if reported.amounts and order.amount_micro_eur not in reported.amounts:
         done.different.append(order_id)
         return
     outcome = reported.outcome

@@ -223,3 +223,15 @@ async def test_the_books_are_right_while_transfers_are_under_way(desk: GroupDesk
     report = await desk.audited()
     assert (report.in_transit_micro_eur, report.transfers, report.credit_micro_eur) == (0, 0, 600 * EUR)
     assert sum(each["k"] == "transfer_in" for each in await journal(desk.ledger)) > 50
+
+
+@rule("HOT-GRP-2")
+async def test_a_repeated_transfer_is_told_so_after_the_member_has_left(desk: GroupDesk) -> None:
+    group, (boss, member) = await desk.group()
+    assert await desk.transfer(boss, member, 5 * EUR, "T1")
+    await desk.groups.remove(group, msisdn=member)
+    assert not await desk.transfer(boss, member, 5 * EUR, "T1")
+    assert await refused(desk.transfer(boss, member, 4 * EUR, "T1")) == "reference"
+    assert await refused(desk.transfer(boss, member, 5 * EUR, "T2")) == "group"
+    assert (await desk.credit(boss), await desk.credit(member)) == (15 * EUR, 25 * EUR)
+    assert sum(each["k"] == "transfer_out" for each in await journal(desk.ledger)) == 1

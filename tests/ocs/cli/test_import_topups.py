@@ -134,7 +134,7 @@ def test_each_retailer_has_its_own_form_and_trailer(ocs: Call, tmp_path: Path, c
     for trailer, text in (
         ("", "no trailer line 'SKUPAJ': the file may have been cut off"),
         ("SKUPAJ;3;11,50\n", "the trailer says 3 rows, the file has 2"),
-        ("SKUPAJ;2;11,51\n", "the trailer's sum is not that of the rows"),
+        ("SKUPAJ;2;11,51\n", "the trailer's sum is 11.51 EUR, that of the rows 11.50 EUR"),
     ):
         file.write_text(rows + trailer, "cp1250")
         status, _, error = ocs(*words)
@@ -150,6 +150,29 @@ def test_each_retailer_has_its_own_form_and_trailer(ocs: Call, tmp_path: Path, c
     file.write_text(rows + f"19;{who};1,00\nSKUPAJ;2;11,50\n", "cp1250")
     status, out, _ = ocs(*words, "--ignore-trailer")
     assert status == 1 and of(json.loads(out))["applied"] == (1, 1)
+
+
+SHORT = "the trailer's sum is 15.00 EUR, that of the rows 10.00 EUR, without 1 whose amount cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("row", "total", "differs"),
+    [
+        ("local number,5.00,R2", 15, ""),
+        ("38668120005,5.00,", 15, ""),
+        ("38668120005,5.OO,R2", 10, SHORT),
+        ("38668120005", 10, SHORT),
+    ],
+)
+def test_the_sum_of_the_trailer_has_rows_that_cannot_be_read(
+    tmp_path: Path, row: str, total: int, differs: str
+) -> None:
+    file = tmp_path / "day.csv"
+    file.write_text(f"msisdn,amount,reference\n38668120005,10.00,R1\n{row}\nT,2,15.00\n", "utf-8")
+    found = read_top_ups(file, TopUpFileSection(trailer="T"))
+    assert [each.outcome for each in found.differences] == ["unreadable"]
+    assert found.total.amount_micro_eur == total * 1_000_000
+    assert found.trailer_differs == differs
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,10 @@ def test_debits_are_exported_once_and_reports_imported(ocs: Callable[..., Done],
         "credited": 1, "unchanged": 0, "unknown": 1, "different": []
     }  # fmt: skip
     assert "unchanged  1" in plain(ocs("sepa", "import", str(report)))
+    report.write_text(camt_054((order["order"], "DBIT", "MD06"), amount="5.00"))
+    wrong = ocs("sepa", "import", str(report))
+    assert wrong.returncode == 1 and "1 order not changed: the amount is another one" in wrong.stderr
+    assert order["order"] in wrong.stdout
     assert "credited" in plain(ocs("payment", "list", NUMBER))
     assert "6.99 EUR" in plain(ocs("payment", "show", order["order"]))
     assert plain(ocs("payment", "list")) == "no payment orders\n"

@@ -255,6 +255,37 @@ async def test_r_transactions_take_the_credit_back(redis_7: RedisServer, by: str
         assert await till.states(user) == [RETURNED]
 
 
+@pytest.mark.parametrize("status", ["<Sts>PDNG</Sts>", "<Sts><Cd>PDNG</Cd></Sts>", "<Sts><Cd>INFO</Cd></Sts>"])
+async def test_an_entry_that_is_not_booked_pays_nothing(redis_7: RedisServer, status: str) -> None:
+    async with bank_on(redis_7) as (till, bank):
+        user = await till.user(6.99 + 1, token="sepa")
+        await till.rounds()
+        await bank.file()
+        (order,) = await till.orders_of(user)
+        report = camt_054((order.id, "CRDT", ""))
+        await bank.report(report.replace("<NtryDtls>", f"{status}<NtryDtls>"))
+        assert await till.states(user) == [SUBMITTED]
+        booked = status.replace("PDNG", "BOOK").replace("INFO", "BOOK")
+        await bank.report(report.replace("<NtryDtls>", f"{booked}<NtryDtls>"))
+        assert await till.states(user) == [CREDITED]
+
+
+async def test_a_return_with_charges_of_the_bank_is_known_by_its_original_amount(redis_7: RedisServer) -> None:
+    async with bank_on(redis_7) as (till, bank):
+        user = await till.user(6.99 + 1, token="sepa")
+        await till.rounds()
+        await bank.file()
+        (order,) = await till.orders_of(user)
+        await bank.report(camt_054((order.id, "CRDT", "")))
+        back = camt_054((order.id, "DBIT", "MD06"), amount="9.99")
+        done = await bank.report(back)
+        assert (dict(done.changed), done.different) == ({}, [order.id])
+        details = "<AmtDtls><InstdAmt><Amt Ccy='EUR'>6.99</Amt></InstdAmt></AmtDtls><RtrInf>"
+        await bank.report(back.replace("<RtrInf>", details))
+        assert await till.states(user) == [RETURNED]
+        assert (await user.view()).credit_micro_eur == 1 * EUR, "what was credited, not the charges"
+
+
 async def test_a_bank_that_reports_failures_only_is_believed_some_bank_days_after_the_collection(
     redis_7: RedisServer,
 ) -> None:
