@@ -30,7 +30,7 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: setup ## server, 2,000 accounts, a busy hour in half a minute, audit, out/report.html
+demo: setup ## server, 2,000 accounts, a busy hour in half a minute, a subscriber's story, audit, out/report.html
 	@exec $(BIN)/ocs-sim demo
 
 test: setup tools lint ## everything: lint, types, import contracts, all tests; TESTERS=1 for one after the other

@@ -28,12 +28,14 @@ from simulator.requests import Subscriber
 from simulator.running import add_audits, run_plan
 from simulator.scenario import load_scenario
 from simulator.server_process import ServerError, ServerProcess, free_port, ocs
-from simulator.show import print_outcome, print_replayed
+from simulator.show import print_outcome, print_replayed, print_story
+from simulator.story import MakeKey, Story
+from simulator.story_network import STORY_HOSTS, STORY_REALM
 from simulator.subscribers import write_subscribers
 from simulator.tally import SessionReport
 from simulator.wholesale import write_wholesale
 
-DIAMETER_PORT = 3868
+DIAMETER_PORT, API_PORT = 3868, 8080
 COMMANDS_AT_ONCE = 2
 """Parallel `ocs account limit` calls; each is a process."""
 CAPTURED_REALM = "localdomain"
@@ -64,11 +66,12 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     prices = PriceList.read(options.catalogue)
     plan = make_plan(scenario, options.seed, prices.package_prices)
     _clear(options.folder)
-    ports = free_port(DIAMETER_PORT), free_port(), free_port()
+    ports = free_port(DIAMETER_PORT), free_port(API_PORT), free_port()
     config = _write_config(options, ports)
     console.rule("[bold]online charging: a busy hour", align="left")
     with ServerProcess(config, ports[2], options.folder / "server.log"):
         console.print(f"server on 127.0.0.1:{ports[0]}, ledger on an embedded Redis that syncs every write to disk")
+        console.print(f"API on http://127.0.0.1:{ports[1]}, with its documentation at /docs")
         _provision(plan, config, options.folder, console)
         target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)
         speed = options.speed or scenario.speed
@@ -76,6 +79,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
             f"playing {len(plan.sessions):,} sessions of {scenario.duration_s / 60:g} minutes, {speed:g} times "
             "real time"
         )
+        story = Story(target, ports[1], _make_key(config), prices)
         outcome = run_plan(
             *(plan, target),
             name=scenario.name,
@@ -83,7 +87,9 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
             speed=speed,
             console=console,
             top_up=lambda msisdn: _top_up(msisdn, config),
+            beside=story.play,
         )
+        outcome.story = story.result
         payer = max(plan.subscribers, key=lambda one: float(one.credit))
         replayed = _replay(options, payer, ports[0], console)
         if replayed is not None:
@@ -91,14 +97,21 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
             outcome.replayed_errors = replayed.errors
         more: list[SessionReport] = replayed.sessions if replayed else []
         add_audits(
-            outcome, records=options.folder / "data" / "records", prices=prices, ocs_config=config, more_sessions=more
+            outcome,
+            records=options.folder / "data" / "records",
+            prices=prices,
+            ocs_config=config,
+            more_sessions=[*more, *story.result.reports],
         )
     carried = [replace(each, msisdn=payer.msisdn, imsi=payer.imsi, traffic="data") for each in more]
-    write_wholesale(options.folder / WHOLESALE, [*outcome.tally.sessions, *carried])
+    write_wholesale(options.folder / WHOLESALE, [*outcome.tally.sessions, *carried, *story.result.reports])
     write_report(outcome, options.report, made_at=datetime.datetime.now().astimezone())
     print_outcome(console, outcome)
+    print_story(console, story.result)
     mark = "[bold green]✓ all right[/]" if outcome.ok else "[bold red]✗ something is wrong[/]"
     console.print(f"{mark}: report in {options.report}")
+    api = f"http://127.0.0.1:{ports[1]}/docs"
+    console.print(f"look around: {api} while this runs: .venv/bin/ocs serve --config {config}", soft_wrap=True)
     return outcome.ok
 
 
@@ -120,6 +133,7 @@ def _clear(folder: Path) -> None:
 def _write_config(options: DemoOptions, ports: tuple[int, int, int]) -> Path:
     """The settings of the demo's server: as shipped, except ports, folder and peers."""
     peers = [(host, SIMULATED_REALM) for host in element_hosts()] + [(host, CAPTURED_REALM) for host in CAPTURED_HOSTS]
+    peers += [(host, STORY_REALM) for host in STORY_HOSTS]
     lines = [
         "# Written by ocs-sim demo.",
         "[diameter]",
@@ -157,6 +171,16 @@ def _provision(plan: Plan, config: Path, folder: Path, console: Console) -> None
             pass
     if limited:
         console.print(f"{len(limited)} accounts got a low spending limit")
+
+
+def _make_key(config: Path) -> MakeKey:
+    """Keys of the API by `ocs key create`."""
+
+    def make(role: str, msisdn: str) -> str:
+        bound = ["--msisdn", msisdn] if msisdn else []
+        return ocs(["key", "create", "--role", role, "--name", f"demo, {role}", *bound], config).strip()
+
+    return make
 
 
 def _top_up(msisdn: str, config: Path) -> None:

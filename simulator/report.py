@@ -9,7 +9,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from simulator import plots
+from simulator import plots, story_plot
+from simulator.story_timeline import left
 from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
 
 
@@ -18,7 +19,7 @@ def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(eur=eur, thousands=lambda number: f"{number:,}")
+    environment.filters.update(eur=eur, thousands=lambda number: f"{number:,}", left=left)
     template = environment.from_string((files("simulator") / "templates" / "report.html").read_text("utf-8"))
     summary, latency = outcome.summary, outcome.summary.latency
     percentiles = {"p50": latency.p50_ms, "p99": latency.p99_ms, "p99.9": latency.p999_ms}
@@ -34,6 +35,7 @@ def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
         plot_latency=_markup(plots.latency(outcome.tally.latencies, percentiles)),
         plot_results=_markup(plots.results(outcome.tally)),
         plot_blocked=_markup(plots.blocked(outcome.tally)),
+        plot_story=_markup(story_plot.story(outcome.story)) if outcome.story else "",
         plot_money=_markup(plots.money(outcome.money)) if outcome.money else "",
         findings=[*outcome.books_findings, *(outcome.audit.findings if outcome.audit else [])],
     )
@@ -76,6 +78,9 @@ def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
         checks.append(
             (audit.ok, "used as reported = charged as recorded, priced again", f"{audit.services_compared:,} services")
         )
+    if outcome.story is not None:
+        right = sum(check.right for check in outcome.story.checks)
+        checks.append((outcome.story.ok, "one subscriber's story", f"{right} of {len(outcome.story.checks)} checks"))
     return checks
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -28,22 +31,41 @@ def run_plan(
     speed: float,
     console: Console | None = None,
     top_up: Callable[[str], None] | None = None,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> RunOutcome:
-    """Plays the plan without an audit. `top_up` credits an MSISDN (see `Engine`). Raises PeerError."""
+    """Plays the plan without an audit. `top_up` credits an MSISDN (see `Engine`). `beside` runs meanwhile, to its own
+    end. Raises PeerError.
+    """
 
     async def work() -> tuple[Engine, float]:
         engine = Engine(plan, target, speed=speed, seed=seed, top_up=top_up)
-        started = time.perf_counter()
-        if console is None:
-            await engine.run()
-        else:
-            with Progress(console, engine, name) as update:
-                await engine.run(update)
-        return engine, time.perf_counter() - started
+        async with _running_beside(beside):
+            started = time.perf_counter()
+            if console is None:
+                await engine.run()
+            else:
+                with Progress(console, engine, name) as update:
+                    await engine.run(update)
+            wall_s = time.perf_counter() - started
+        return engine, wall_s
 
     engine, wall_s = uvloop.run(work())
     summary = summarise_run(engine.tally, scenario=name, seed=seed, speed=speed, wall_s=wall_s)
     return RunOutcome(summary, engine.tally)
+
+
+@asynccontextmanager
+async def _running_beside(beside: Callable[[], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
+    """Waits for its end, and raises its error; cancels it if the block fails."""
+    if beside is None:
+        yield
+        return
+    task = asyncio.create_task(beside())
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
 
 
 def add_audits(

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import orjson
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from simulator.engine import Engine
 from simulator.outside_audit import OutsideAudit
+from simulator.story_result import StoryResult
+from simulator.story_timeline import left
 from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
 
 if TYPE_CHECKING:
@@ -126,6 +129,21 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
         console.print(f"[red]✗[/] {finding}")
     if outcome.audit is not None:
         print_audit(console, outcome.audit)
+
+
+def print_story(console: Console, story: StoryResult) -> None:
+    """The story in a line an entry, and its checks."""
+    table = Table(title=f"the story of {story.msisdn}", title_justify="left", box=None, header_style="dim")
+    table.add_column("s", justify="right")
+    for name in ("what he did, or was told", "left"):
+        table.add_column(name)
+    for row in story.rows:
+        table.add_row(
+            f"{row.at_s:.1f}", f"[italic]{escape(row.notice)}[/]" if row.notice else escape(row.did), left(row)
+        )
+    console.print(table)
+    for check in story.checks:
+        console.print(f"{'[green]✓[/]' if check.right else '[red]✗[/]'} {check.what}: {check.seen}", highlight=False)
 
 
 def print_audit(console: Console, audit: OutsideAudit) -> None:

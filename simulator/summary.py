@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 from simulator.outside_audit import OutsideAudit
 from simulator.stats import LatencySummary, summarise
+from simulator.story_result import StoryResult
 from simulator.tally import Tally
 
 RESULT_NAMES = {
@@ -76,6 +77,7 @@ class RunOutcome:
     replayed: int = 0
     replayed_unanswered: int = 0
     replayed_errors: int = 0
+    story: StoryResult | None = None
 
     @property
     def ok(self) -> bool:
@@ -90,6 +92,7 @@ class RunOutcome:
             and not self.replayed_unanswered
             and not self.books_findings
             and (self.audit is None or self.audit.ok)
+            and (self.story is None or self.story.ok)
         )
 
 

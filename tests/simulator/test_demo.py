@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,7 +37,27 @@ def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
         assert "3 captured requests, 0 unanswered" in out.getvalue()
         assert out.getvalue().count("2001 success in") == 3, "the recorded session is served whole"
         assert " 0 differences" in out.getvalue()
-        assert "the books are right" in (tmp_path / "report.html").read_text("utf-8")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert "the books are right" in page
+        shows_the_story(out.getvalue(), page)
+
+
+def shows_the_story(said: str, page: str) -> None:
+    """Each act is a row of the timeline, with what the network and the API said."""
+    rows = page.partition('id="story"')[2].partition("</section>")[0]
+    acts = ("activates the account", "buys BALKAN-500-MB", "lands in Belgrade", "used up", "tops up 30.00", "raises")
+    assert [act for act in acts if act not in rows or act not in said] == []
+    for text in (
+        "Welcome to Serbia!",
+        "You have used all your data: 500 MB",
+        "Your credit is 0.",
+        "Topped up: 30.00 EUR",
+    ):
+        assert text in rows and text in said
+    assert rows.count("4012 credit limit reached") == 2, "stopped at zero and at the limit"
+    assert rows.count("RAR, CCR-U") == 2, "asked again after the top-up and after the raise"
+    assert "<svg" in rows and "✗" not in rows
+    assert re.search(r"look around: http://127.0.0.1:\d+/docs while this runs: .*serve --config .*ocs.toml$", said)
 
 
 def _takes_interrupts() -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from simulator.outside_audit import OutsideAudit
 from simulator.report import write_report
 from simulator.show import Progress, print_outcome
+from simulator.story_result import Asked, Check, Entry, StoryResult, Told
 from simulator.summary import RunOutcome, audit_json, eur, human_units, summarise_run
 from simulator.tally import SessionReport, Tally, UsedService
 
@@ -41,6 +42,16 @@ def outcome() -> RunOutcome:
     audit = OutsideAudit(sessions=1, services_compared=1, records=9)
     audit.charged_by_service.update({"voice": 12_345_678})
     made = RunOutcome(summarise_run(tally, scenario="busy <hour>", seed=1, speed=120.0, wall_s=30.0), tally, audit)
+    made.story = StoryResult(
+        "38668900001",
+        [
+            Entry(0.5, "gets a SIM & a phone", credit="25.00"),
+            Entry(2.0, "streams", "CCR-U", "4012", "0.019", 0, lacks=True),
+        ],
+        [Told(3.0, "low-credit", "Your credit is <0.01> EUR.", "sent")],
+        [Asked(2.1, "CCR-U", 4012), Asked(3.5, "RAR", 2002)],
+        checks=[Check(True, "the story is right", "1 of 1")],
+    )
     made.books = {"accounts": 2000}
     made.money = {"paid_in": 38_898_620_000, "left": 19_591_190_000, "held": 2_190_000, "spent": 19_305_240_000,
                   "refunded": 0, "expired": 0}  # fmt: skip
@@ -51,7 +62,9 @@ def test_the_report_is_one_whole_page(tmp_path: Path) -> None:
     path = tmp_path / "out" / "report.html"
     write_report(outcome(), path, made_at=MADE_AT)
     page = path.read_text("utf-8")
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
+    assert "gets a SIM &amp; a phone" in page and "Your credit is &lt;0.01&gt; EUR." in page
+    assert '<td class="lacks">4012</td><td>0.01 EUR, 0.0 B of the pack</td>' in page
     assert "busy &lt;hour&gt;" in page
     assert "38,898.62 EUR = 19,591.19 + 2.19 + 19,305.24" in page
     assert "the books are right" in page
@@ -69,6 +82,18 @@ def test_a_bad_run_says_so(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "something is wrong" in page
     assert "5 units reported as used, 6 recorded" in page
+
+
+def test_a_story_that_went_wrong_makes_a_run_bad(tmp_path: Path) -> None:
+    for checks in ([], [Check(False, "money", "a cent is missing")]):
+        bad = outcome()
+        assert bad.story is not None and bad.ok
+        bad.story.checks = checks
+        assert not bad.ok
+        write_report(bad, tmp_path / "report.html", made_at=MADE_AT)
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert "something is wrong" in page
+        assert not checks or "a cent is missing" in page
 
 
 def test_an_empty_run_can_be_reported_too(tmp_path: Path) -> None:
