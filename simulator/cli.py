@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,7 @@ from simulator.outside_audit import audit
 from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
 from simulator.running import add_audits, run_plan
-from simulator.scenario import load_scenario
+from simulator.scenario import MAX_SUBSCRIBERS, Scenario, load_scenario
 from simulator.show import output, print_audit, print_json, print_outcome, print_replayed
 from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
 from simulator.summary import RunOutcome, audit_json
@@ -66,9 +67,19 @@ def _ocs_sim(
     """Exit status: 0 success (everything was answered and right), 1 failure, 2 wrong usage."""
 
 
+AccountsOption = Annotated[
+    int | None, typer.Option(min=1, max=MAX_SUBSCRIBERS, help="So many subscribers instead of the scenario's.")
+]
+
+
+def _with_accounts(scenario: Scenario, accounts: int | None) -> Scenario:
+    return replace(scenario, subscribers=accounts) if accounts else scenario
+
+
 @app.command("run")
 def run_scenario(
     scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
+    accounts: AccountsOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events in the same order.")] = 1,
     speed: Annotated[
         float | None, typer.Option(min=0.01, help="Simulated seconds per real one; default: the scenario's.")
@@ -90,7 +101,7 @@ def run_scenario(
 ) -> None:
     """Play a scenario: five network elements, thousands of subscribers, in compressed time."""
     prices = PriceList.read(catalogue) if records or catalogue.exists() else None
-    wanted = load_scenario(scenario)
+    wanted = _with_accounts(load_scenario(scenario), accounts)
     plan = make_plan(wanted, seed, prices.package_prices if prices else {})
     if subscribers:
         plan = with_subscribers(plan, read_subscribers(subscribers))
@@ -112,6 +123,7 @@ def run_scenario(
 def make_subscribers_file(
     out: Annotated[Path, typer.Argument(dir_okay=False, help="The CSV file to write, for `ocs account import`.")],
     scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
+    accounts: AccountsOption = None,
     seed: Annotated[int, typer.Option()] = 1,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     load: Annotated[int, typer.Option(help="Instead: this many equal subscribers on MAXI for `ocs-sim load`.")] = 0,
@@ -120,7 +132,8 @@ def make_subscribers_file(
     if load:
         made = default_subscribers(load)
     else:
-        made = make_plan(load_scenario(scenario), seed, PriceList.read(catalogue).package_prices).subscribers
+        wanted = _with_accounts(load_scenario(scenario), accounts)
+        made = make_plan(wanted, seed, PriceList.read(catalogue).package_prices).subscribers
     write_subscribers(out, made)
     print(f"{len(made)} subscribers in {out}")
 

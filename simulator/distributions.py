@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from simulator.errors import SimulatorError
@@ -75,6 +76,61 @@ def number(table: Mapping[str, object], name: str, where: str, *, default: float
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise ScenarioError(f"{where}.{name} is {value!r}; it must be a number, 0 or more")
     return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How often something happens over the run, relative to its rate: straight lines between (second, factor)."""
+
+    points: tuple[tuple[float, float], ...] = ()
+    """() = always 1. The first second is 0; the last factor holds from there on."""
+
+    def integral(self, until_s: float) -> float:
+        """Seconds at factor 1 that have as many events as the first `until_s`."""
+        if not self.points:
+            return until_s
+        return sum((end - start) * (at_start + at_end) / 2 for start, end, at_start, at_end in self._lines(until_s))
+
+    def time_of(self, share: float, duration_s: float) -> float:
+        """The second at which this share of the events of `duration_s` has happened."""
+        if not self.points:
+            return share * duration_s
+        left = share * self.integral(duration_s)
+        for start, end, at_start, at_end in self._lines(duration_s):
+            area = (end - start) * (at_start + at_end) / 2
+            if left <= area and area:
+                slope = (at_end - at_start) / (end - start)
+                factors = at_start + math.sqrt(max(at_start**2 + 2 * slope * left, 0.0))
+                return start + 2 * left / factors if factors else start
+            left -= area
+        return duration_s
+
+    def _lines(self, until_s: float) -> Iterator[tuple[float, float, float, float]]:
+        """(start, end, factor at start, factor at end) of each line up to `until_s`; the last one is cut there."""
+        rows = (*self.points, (max(until_s, self.points[-1][0]) + 1.0, self.points[-1][1]))
+        for (start, at_start), (end, at_end) in pairwise(rows):
+            if start < until_s:
+                stop = min(end, until_s)
+                yield start, stop, at_start, at_start + (at_end - at_start) * (stop - start) / (end - start)
+
+
+ALWAYS = Curve()
+
+
+def read_curve(value: object, where: str) -> Curve:
+    """From a list of [second, factor] with rising seconds, e.g. [[0, 1.0], [3600, 8.0]]. Raises ScenarioError."""
+    if value is None:
+        return ALWAYS
+    wanted = f"{where} must be a list of [second, factor], seconds rising from 0, factors 0 or more and not all 0"
+    if not isinstance(value, list) or not value or not all(isinstance(row, list) and len(row) == 2 for row in value):
+        raise ScenarioError(wanted)
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for row in value for each in row):
+        raise ScenarioError(wanted)
+    points = tuple((float(second), float(factor)) for second, factor in value)
+    rising = all(before < after for (before, _), (after, _) in pairwise(points))
+    if points[0][0] != 0 or not rising or min(factor for _, factor in points) < 0 or not any(f for _, f in points):
+        raise ScenarioError(wanted)
+    return Curve(points)
 
 
 def choose(rng: random.Random, options: Sequence[tuple[float, T]]) -> T:

@@ -6,12 +6,12 @@ The server's answers change what happens in a session, but not which sessions th
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from simulator.distributions import choose, poisson
 from simulator.requests import Element, Place, Reaction, Subscriber
-from simulator.scenario import Faults, Scenario, ServiceTraffic
+from simulator.scenario import Faults, Restart, Scenario, ServiceTraffic
 
 LONGEST_PLAN_OF_REQUESTS = 64
 """Only requests with a lower number may lose their answer."""
@@ -93,8 +93,11 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
     drawn = []
     for subscriber, place in located:
         for traffic in scenario.services:
-            for _ in range(poisson(rng, traffic.per_subscriber_hour * scenario.duration_s / 3600)):
+            hours = traffic.curve.integral(scenario.duration_s) / 3600
+            for _ in range(poisson(rng, traffic.per_subscriber_hour * hours)):
                 drawn.append(_draw(rng, scenario, traffic, subscriber, place))
+    for restart in scenario.restarts:
+        drawn = _restarted(drawn, restart, random.Random(f"{seed}/restart {restart.at_s}"))
     drawn.sort(key=lambda session: (session.start_s, session.subscriber.msisdn, session.traffic))
     reactions = random.Random(f"{seed}/reactions")
     sessions = tuple(
@@ -115,7 +118,7 @@ def with_subscribers(plan: Plan, subscribers: tuple[Subscriber, ...]) -> Plan:
 def _draw(
     rng: random.Random, scenario: Scenario, traffic: ServiceTraffic, subscriber: Subscriber, place: Place
 ) -> PlannedSession:
-    start_s = rng.random() * scenario.duration_s
+    start_s = traffic.curve.time_of(rng.random(), scenario.duration_s)
     element = choose(rng, traffic.elements)
     room_s = max(scenario.duration_s - start_s, MIN_SESSION_S)
     wanted_s = max(traffic.duration_s.draw(rng), 1.0) if traffic.duration_s else 0.0
@@ -145,6 +148,31 @@ def _draw(
         lost_answers=_losses(rng, scenario.faults.lost_answers),
         dies=duration_s > 0 and rng.random() < scenario.faults.dead_sessions,
     )
+
+
+def _restarted(sessions: Sequence[PlannedSession], restart: Restart, rng: random.Random) -> list[PlannedSession]:
+    """A session that is open at the restart ends there without a TERMINATION; another has the rest of its use."""
+    found = []
+    for session in sessions:
+        before_s = restart.at_s - session.start_s
+        if session.element is not restart.element or not 0 < before_s < session.duration_s:
+            found.append(session)
+            continue
+        part = before_s / session.duration_s
+        found.append(replace(session, duration_s=before_s, uses=_part_of(session.uses, part), dies=True))
+        found.append(
+            replace(
+                session,
+                start_s=restart.at_s + rng.random() * restart.again_within_s,
+                duration_s=session.duration_s - before_s,
+                uses=_part_of(session.uses, 1 - part),
+            )
+        )
+    return found
+
+
+def _part_of(uses: Sequence[PlannedUse], part: float) -> tuple[PlannedUse, ...]:
+    return tuple(replace(use, units=max(round(use.units * part), 1)) for use in uses)
 
 
 def _uses(rng: random.Random, traffic: ServiceTraffic, duration_s: float, part: float) -> tuple[PlannedUse, ...]:

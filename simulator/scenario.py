@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from simulator.distributions import Distribution, ScenarioError, number, read_distribution
+from simulator.distributions import ALWAYS, Curve, Distribution, ScenarioError, number, read_curve, read_distribution
 from simulator.requests import Element, Place
 
 MAX_SUBSCRIBERS = 1_000_000
@@ -60,6 +60,8 @@ class ServiceTraffic:
     two_step_share: float = 0.0
     """Share of messages charged with INITIAL and TERMINATION (ECUR) instead of one event (IEC)."""
     size_octets: Distribution | None = None
+    curve: Curve = ALWAYS
+    """How per_subscriber_hour changes over the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,16 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """An element loses its sessions, without a TERMINATION, and opens them again."""
+
+    element: Element
+    at_s: float
+    again_within_s: float
+    """The sessions open again at random times within these simulated seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     name: str
     subscribers: int
@@ -87,6 +99,7 @@ class Scenario:
     places: tuple[tuple[float, Place], ...]
     services: tuple[ServiceTraffic, ...]
     faults: Faults
+    restarts: tuple[Restart, ...] = ()
 
 
 def load_scenario(name: str | Path) -> Scenario:
@@ -133,7 +146,16 @@ def _scenario(table: Mapping[str, object]) -> Scenario:
             *(_share(faults, name, "faults") for name in ("lost_answers", "dead_sessions")),
             *(_share(faults, name, "faults") for name in ("ignored_requests", "unanswered_requests")),
         ),
+        restarts=tuple(_restart(row, index) for index, row in _rows(table, "restart", "", needed=False)),
     )
+
+
+def _restart(row: Mapping[str, object], index: int) -> Restart:
+    where = f"restart[{index}]"
+    element = _text(row, "element", where)
+    if element not in tuple(Element):
+        raise ScenarioError(f"{where}.element is {element!r}; it must be one of {', '.join(Element)}")
+    return Restart(Element(element), _positive(row, "at_s", where), number(row, "again_within_s", where))
 
 
 def _credit(row: Mapping[str, object], index: int) -> CreditGroup:
@@ -189,6 +211,7 @@ def _service(row: Mapping[str, object], index: int) -> ServiceTraffic:
         incoming_share=_share(row, "incoming_share", where),
         two_step_share=_share(row, "two_step_share", where),
         size_octets=_distribution(row, "size_octets", where) if "size_octets" in row else None,
+        curve=read_curve(row.get("curve"), f"{where}.curve"),
     )
 
 
