@@ -303,7 +303,10 @@ class TopUpImport:
             if used == (uid, row.amount_micro_eur):
                 return Outcome.AGAIN
             return _difference(
-                row, Outcome.DIFFERENT, "reference", "this reference was used for another account or amount"
+                row,
+                Outcome.DIFFERENT,
+                "reference",
+                "this reference was used for another account or amount, or for other credit",
             )
         credit = self._planned.get(uid, view.credit_micro_eur) + row.amount_micro_eur
         if credit > CREDIT_CEILING_MICRO_EUR:

@@ -68,10 +68,11 @@ class Repetition:
 
 
 def _fingerprint(request: Request, body: bytes) -> str:
-    """Digest of method, path and body; of JSON whatever its spaces and the order of its keys."""
+    """Digest of method, path, query and body; of JSON whatever its spaces and the order of its keys."""
     with contextlib.suppress(orjson.JSONDecodeError):
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS) if body else b""
-    text = f"{request.method} {request.url.path}\n".encode()
+    query = f"?{request.url.query}" if request.url.query else ""
+    text = f"{request.method} {request.url.path}{query}\n".encode()
     return hashlib.sha256(text + body).hexdigest()
 
 

@@ -103,12 +103,14 @@ class AccountLedger(Protocol):
         False = this reference was applied before. A refused top-up does not use up its reference. Vouchers are redeemed
         by `VoucherLedger`.
 
-        LedgerError: "ceiling" (HOT-ACC-7), "no_separate", "reference" (used for another account or amount), "state"
-        (terminated), "range", "unknown".
+        LedgerError: "ceiling" (HOT-ACC-7), "no_separate", "reference" (used for another account, balance or
+        amount), "state" (terminated), "range", "unknown".
         """
 
     async def top_up_of(self, reference: str, *, month: int) -> tuple[str, int] | None:
-        """What a reference was used for, or is being used for: account (its id without the partition) and micro-EUR."""
+        """What a reference was used for, or is being used for: account (its id without the partition) and micro-EUR;
+        ("", 0) = promotional credit, or that of a separate account.
+        """
 
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0

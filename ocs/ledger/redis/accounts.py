@@ -178,7 +178,8 @@ class Accounts(LedgerClient):
         wire.amount("amount", amount_micro_eur, least=1)
         keys, attempt = self._account_keys(account_id), secrets.token_bytes(ATTEMPT_OCTETS)
         try:
-            await self._claim_reference(reference, f"{uid_of(account_id)} {amount_micro_eur}", month, attempt)
+            purpose = _purpose(account_id, amount_micro_eur, promotional=promotional, separate=separate)
+            await self._claim_reference(reference, purpose, month, attempt)
         except LedgerError:
             await self._raise_if_moved(account_id)
             raise
@@ -209,18 +210,18 @@ class Accounts(LedgerClient):
         found = await self._ask("top_up", partition, b"EVAL", _FIND, len(months), *months, name)
         if not found:
             return None
-        uid, _, amount = found.decode().partition(" ")
-        return uid, int(amount)
+        uid, amount, *other = found.decode().split(" ")
+        return ("", 0) if other else (uid, int(amount))
 
     async def _raise_if_moved(self, account_id: str) -> None:
         document = await self._document(account_id)
         if document and (moved_to := views.moved_to(document)):
             raise MovedError(moved_to)
 
-    # A reference credits one account by one amount, once, in the whole system (HOT-TOP-1). It may be in another
-    # partition than the account, so it is claimed first. Each attempt under a claim is noted. An attempt that the
-    # account's script refuses is deleted; with the last one the claim is deleted too. An attempt that was applied, or
-    # whose result is unknown, stays, so the claim is kept as long as references are.
+    # A reference credits one balance of one account by one amount, once, in the whole system (HOT-TOP-1). It may be in
+    # another partition than the account, so it is claimed first. Each attempt under a claim is noted. An attempt that
+    # the account's script refuses is deleted; with the last one the claim is deleted too. An attempt that was applied,
+    # or whose result is unknown, stays, so the claim is kept as long as references are.
 
     async def _claim_reference(self, reference: str, purpose: str, month: int, attempt: bytes) -> None:
         answer = await self._at_reference(
@@ -391,6 +392,14 @@ _REPLACE = b"""
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 return 1"""
+
+
+def _purpose(account_id: str, micro_eur: int, *, promotional: bool, separate: bool) -> str:
+    """What a top-up's reference is claimed for."""
+    where = " promotional" if promotional else " separate" if separate else ""
+    return f"{uid_of(account_id)} {micro_eur}{where}"
+
+
 _CLAIM = b"""
 local attempts, claim, attempt, wanted = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local function note()

@@ -62,7 +62,7 @@ REFUSALS = {
     "funds": "the credit that is not held, and may be transferred, does not cover the amount",
     "transfers": f"{MAX_TRANSFERS_PER_ACCOUNT} transfers of the account are not finished: try again in a minute",
     "unknown": "there is no such account",
-    "reference": "this reference was used for another account or amount",
+    "reference": "this reference was used for another account or amount, or for other credit",
     "voucher_blocked": f"{MAX_WRONG_VOUCHERS} wrong voucher entries: customer care must lift the block (HOT-TOP-3)",
     "given_back": "the voucher's claim was refused before",
     "api_keys": "there are as many keys of the API as may be: revoke those that nobody needs (`ocs key list`)",

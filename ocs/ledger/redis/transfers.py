@@ -51,7 +51,7 @@ class Transfers(Groups):
             return False
         refused = await self.continue_transfer(account_id, sent, **at)
         if refused:
-            await self._free_reference(reference, month, attempt)
+            await self._free_reference(_claimed(account_id, reference), month, attempt)
             raise LedgerError(refused, REFUSALS[refused])
         return True
 
@@ -88,15 +88,14 @@ class Transfers(Groups):
         """
         wire.amount("amount", amount, least=1)
         attempt = secrets.token_bytes(ATTEMPT_OCTETS)
-        purpose = f"transfer {uid_of(account_id)} {uid_of(to)} {amount}"
-        await self._claim_reference(reference, purpose, at["month"], attempt)
+        await self._claim_reference(_claimed(account_id, reference), f"{uid_of(to)} {amount}", at["month"], attempt)
         arguments = {"what": "out", "amount": amount, "to": to, "with_promotional": with_promotional}
         try:
             answer = await self._transfer_script(account_id, reference, group_id, arguments, at)
             word, instance, promotional, role = answer
             _raise_refused(word)
         except LedgerError:
-            await self._free_reference(reference, at["month"], attempt)
+            await self._free_reference(_claimed(account_id, reference), at["month"], attempt)
             raise
         if word == b"again":
             view = await self.read(account_id, **at)
@@ -195,6 +194,11 @@ class Transfers(Groups):
             return []
         found = [each for each in view.transfers if each.at <= before]
         return [(each, await self.continue_transfer(account_id, each, now=now, month=month, day=day)) for each in found]
+
+
+def _claimed(account_id: str, reference: str) -> str:
+    """A transfer's reference belongs to its sender: it takes none from a shop's top-ups, or from another group."""
+    return f"transfer:{uid_of(account_id)}:{reference}"
 
 
 def _unique(account_id: str, transfer: TransferView) -> str:

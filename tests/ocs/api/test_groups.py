@@ -115,3 +115,17 @@ async def test_what_a_member_orders_itself_is_paid_by_its_separate_account(desk:
     closed = await desk.put(f"/v1/accounts/{OWN}/separate", ADMIN, json={"open": False})
     assert (closed.status_code, closed.json()["code"]) == (409, "separate")
     assert (await desk.delete(f"{path}/SMS-200", MEMBER)).status_code == 200
+
+
+async def test_the_reference_of_a_transfer_is_taken_from_nobody(desk: Desk) -> None:
+    """An administrator who guesses a shop's order numbers does not stop its top-ups."""
+    body = {"to": OWN, "amount": "0.01", "reference": "SHOP-1"}
+    assert (await desk.post(f"/v1/accounts/{BOSS}/transfers", ADMIN, json=body)).status_code == 201
+    top_up = {"amount": "1.00", "reference": "SHOP-1"}
+    done = await desk.post(f"/v1/accounts/{FOREIGN}/top-ups", Role.SHOP, json=top_up)
+    assert done.status_code == 201 and done.json()["credit"] == "21.00"
+    again = await desk.post(f"/v1/accounts/{BOSS}/transfers", ADMIN, json=body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = await desk.post(f"/v1/accounts/{BOSS}/transfers", ADMIN, json={**body, "amount": "0.02"})
+    assert other.status_code == 422 and other.json()["code"] == "reference"
+    assert (await desk.get(f"/v1/accounts/{BOSS}")).json()["credit"] == "19.99"

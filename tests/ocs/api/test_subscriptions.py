@@ -58,8 +58,10 @@ async def test_plan_and_cancel(desk: Desk) -> None:
     day = (datetime.now(desk.backend.catalogue.time_zone) + timedelta(days=3)).date().isoformat()
     planned = await desk.post(f"{HERE}/subscriptions/plan", json={"product": "SMS-200", "on": day})
     assert planned.json()["state"] == "planned" and planned.json()["begins_at"].startswith(f"{day}T00:00:00+")
-    cancelled = await desk.delete(f"{HERE}/subscriptions/SMS-200")
+    cancelled = await desk.delete(f"{HERE}/subscriptions/SMS-200", once="c-1")
     assert cancelled.status_code == 200, cancelled.text
+    other = await desk.delete(f"{HERE}/subscriptions/SMS-200?at_once=true", once="c-1")
+    assert other.status_code == 422 and other.json()["code"] == "idempotency_reused"
     assert (await desk.get(f"{HERE}/subscriptions")).json() == {"items": [], "next": None}
     gone = await desk.delete(f"{HERE}/subscriptions/SMS-200")
     assert gone.status_code == 409 and gone.json()["code"] == "subscription"

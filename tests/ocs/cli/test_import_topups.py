@@ -222,3 +222,14 @@ def test_wrong_calls(ocs: Call, tmp_path: Path) -> None:
     assert "must be msisdn, amount, reference" in ocs("import", "topups", str(file), "--column", "x=y")[2]
     status, _, error = ocs("import", "topups", str(file), "--column", "msisdn=a", "--column", "amount=b")
     assert status == 2 and "no column reference" in error
+
+
+def test_a_reference_of_other_credit_is_told_before_the_import_too(ocs: Call, tmp_path: Path) -> None:
+    number = opened(ocs, "38668120091")
+    ocs("account", "topup", number, "--amount", "1", "--reference", "P-1", "--promotional")
+    file = tmp_path / "day.csv"
+    file.write_text(f"msisdn,amount,reference\n{number},1.00,P-1\n", encoding="utf-8")
+    for more in (("--dry-run",), ()):
+        status, out, _ = ocs("import", "topups", str(file), "--json", *more)
+        assert status == 1 and of(json.loads(out)) == {**NOTHING, "different": (1, 1)}
+    assert credit(ocs, number) == 1_000_000

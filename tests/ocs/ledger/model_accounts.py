@@ -108,7 +108,8 @@ class Accounts(Books):
     ) -> bool:
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
-        purpose = (uid_of(account_id), amount_micro_eur)
+        where = "promotional" if promotional else "separate" if separate else ""
+        purpose = (f"{uid_of(account_id)} {where}", amount_micro_eur)
         account = self._account(account_id)
         if self._references.get(reference, purpose) != purpose:
             raise LedgerError("reference", "")

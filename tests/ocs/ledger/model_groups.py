@@ -81,7 +81,8 @@ class Groups(Accounts):
         day: int = 0,
         with_promotional: bool = False,
     ) -> bool:
-        known = reference in self._references
+        claimed = f"transfer:{uid_of(account_id)}:{reference}"
+        known = claimed in self._references
         sent = self.begin_transfer(
             account_id,
             to=to,
@@ -98,7 +99,7 @@ class Groups(Accounts):
         refused = self.continue_transfer(account_id, sent, now=now, month=month, day=day)
         if refused:
             if not known:
-                del self._references[reference]
+                del self._references[claimed]
             raise LedgerError(refused, "")
         return True
 
@@ -117,8 +118,8 @@ class Groups(Accounts):
     ) -> TransferView | None:
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
-        purpose = (f"transfer {uid_of(account_id)} {uid_of(to)}", amount_micro_eur)
-        if self._references.get(reference, purpose) != purpose:
+        claimed, purpose = f"transfer:{uid_of(account_id)}:{reference}", (uid_of(to), amount_micro_eur)
+        if self._references.get(claimed, purpose) != purpose:
             raise LedgerError("reference", "")
         account = self._account(account_id)
         if ("transfer", account.uid, reference) in self._applied:
@@ -155,7 +156,7 @@ class Groups(Accounts):
                 debit=amount_micro_eur,
                 credit=account.credit,
             )
-        self._references[reference] = purpose
+        self._references[claimed] = purpose
         self._applied.add(("transfer", account.uid, reference))
         return sent
 

@@ -142,6 +142,21 @@ async def test_top_up_once_per_reference(ledger: RedisLedger) -> None:
     assert [e["ref"] for e in await journal(ledger) if e["k"] == "topup"] == ["voucher-1"]
 
 
+async def test_a_reference_is_that_of_one_kind_of_credit(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await ledger.set_separate(account_id, is_open=True, **WHEN)
+    kinds = {"a": {}, "b": {"promotional": True}, "c": {"separate": True}}
+    for reference, terms in kinds.items():
+        assert await top_up(ledger, account_id, EUR, reference, **terms) is True
+        assert await top_up(ledger, account_id, EUR, reference, **terms) is False
+        for other in kinds.values():
+            if other != terms:
+                await refused("reference", top_up(ledger, account_id, EUR, reference, **other))
+    uid = account_id.partition("-")[2]
+    found = [await ledger.top_up_of(reference, month=MONTH) for reference in kinds]
+    assert found == [(uid, EUR), ("", 0), ("", 0)]
+
+
 async def test_a_refused_top_up_leaves_its_reference_free(ledger: RedisLedger) -> None:
     account_id, other = await open_account(ledger), await open_account(ledger, 1)
     await refused("ceiling", top_up(ledger, account_id, 500 * EUR, "y1"))
