@@ -188,6 +188,7 @@ class Dispatcher:
     def _refuse_pending(self, pending: _Pending, kind: Kind, error: DiameterError) -> bytes:
         self.refusals.note(pending.sink.source.label, kind, pending.request)
         self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
+        self._metrics.peer_answer(pending.sink.source.label, error.result_code)
         return self._error(pending, error)
 
     def _error(self, pending: _Pending, error: DiameterError) -> bytes:
@@ -208,6 +209,7 @@ class Dispatcher:
         if pending.sink.answered(frame):
             seconds = self.clock() - pending.started
             self._metrics.answer("CCR", pending.type, pending.context, result_code, seconds)
+            self._metrics.peer_answer(pending.sink.source.label, result_code)
         else:
             self._metrics.dropped_answer()
 

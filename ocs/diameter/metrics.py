@@ -22,6 +22,9 @@ class DiameterMetrics(Protocol):
     def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
         """Count an answer that was sent. If the connection is gone, `dropped_answer` is called instead."""
 
+    def peer_answer(self, origin_host: str, result_code: int) -> None:
+        """Count an answer to a CCR by its peer. `origin_host`: as in `peer_state`."""
+
     def dropped_answer(self) -> None: ...
 
     def in_flight(self, delta: int) -> None: ...

@@ -17,6 +17,7 @@ from orjson import OPT_APPEND_NEWLINE, dumps
 
 from ocs.ledger.contract.events import EPOCH_EVENTS, OutboxEvent
 from ocs.outbox import files
+from ocs.outbox.business import BusinessMetrics, count_business
 from ocs.outbox.files import Position
 from ocs.outbox.format import record
 from ocs.outbox.tail import LEAST_EVENTS, Tail, fingerprint
@@ -43,6 +44,7 @@ class RecordWriter:
         tail_events: int = LEAST_EVENTS,
         written: Callable[[str, int], None] = lambda kind, count: None,
         missing: Callable[[int], None] = lambda count: None,
+        business: BusinessMetrics | None = None,
         vat: Vat | None = None,
     ) -> None:
         self._folder = folder
@@ -53,6 +55,7 @@ class RecordWriter:
         self._written = written
         self._missing = missing
         self._vat = vat
+        self._business = business
         self._positions: dict[int, Position] = {}
         self._tails: dict[int, Tail] = {}
         self._file: FileIO | None = None
@@ -92,6 +95,7 @@ class RecordWriter:
         lines: list[bytes] = []
         kinds: Counter[str] = Counter()
         stored: dict[int, list[tuple[int, int]]] = {}
+        records: list[dict[str, object]] = []
         lost = 0
         for event in events:
             partition, sequence = event.partition, event.sequence
@@ -103,6 +107,7 @@ class RecordWriter:
             line = record(event, self._vat)
             lines.append(dumps(line, None, OPT_APPEND_NEWLINE))
             kinds[str(event.body["k"])] += 1
+            records.append(line)
             if pairs is None:
                 pairs = stored[partition] = []
             pairs.append((sequence, fingerprint(line)))
@@ -111,6 +116,8 @@ class RecordWriter:
             self._advance(stored)
             for kind, count in kinds.items():
                 self._written(kind, count)
+            if self._business is not None:
+                count_business(records, self._business)
         if lost:
             self._missing(lost)
 

@@ -33,6 +33,8 @@ LOOK_S = 0.5
 LOOK_AGAIN_S = 0.1
 """After a look that failed: what was not current charges again as soon as Redis is back."""
 OK = "ok"
+MEASURES = "housekeeper"
+"""Role of the one process that tells the version in force."""
 UNUSABLE = "the versions of the catalogue in Redis cannot be used, nothing is charged: %s%s"
 Changed = Callable[[], Awaitable[None]]
 
@@ -104,7 +106,15 @@ class CatalogueReader:
             await self._take()
         if offer and offer != self._answered:
             await self._answer(offer)
+        if self._child.role == MEASURES:
+            self._measure()
         self._looked_at = asked_at
+
+    def _measure(self) -> None:
+        """One process of the server does: gauges of all processes are added up."""
+        now = self._child.environment.now()
+        begun = [each.begins_at for each in self._child.catalogue.versions if each.begins_at <= now]
+        self._child.metrics.set("ocs_catalogue_timestamp_seconds", max(begun, default=0))
 
     async def _take(self) -> None:
         revision, stored = await self._ledger.catalogue_versions()

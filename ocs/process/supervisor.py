@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +28,14 @@ from redis.exceptions import RedisError
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
 from ocs.process.child_supervision import ChildProcess
 from ocs.process.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+from ocs.process.server_metrics import Certificates, measure_redis, measure_server
 from ocs.settings.loading import ENVIRONMENT_PREFIX
 from ocs.settings.schema import Settings, parse_listen
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.http_endpoints import Health, HttpEndpoints
 from ocs.telemetry.logs import reason_of
 from ocs.telemetry.metrics import Metrics
+from ocs.telemetry.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,9 @@ class Supervisor:
         self._settings = settings
         self._paths = Paths(settings.data_dir)
         self._metrics = Metrics()
+        measure_server(self._metrics, time.time())
+        files = {"tls": settings.tls.certificate, "api": settings.api.certificate}
+        self._certificates = Certificates(self._metrics, files, ThrottledLog(time.monotonic))
         self._snapshots = Snapshots(self._paths.metrics, self._metrics.store, [self._paths.reconciliation])
         self._embedded: EmbeddedRedis | None = None
         self._children: list[ChildProcess] = []
@@ -277,9 +283,21 @@ class Supervisor:
             return False
         return True
 
+    async def _measure_redis(self) -> bool:
+        """Whether Redis answers."""
+        if self._redis is None:
+            return False
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                measure_redis(self._metrics, await self._redis.info("all"))
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
     async def _expose(self) -> bytes:
         self._metrics.set("ocs_workers_up", sum(worker.ready.is_set() for worker in self._of(WORKER)))
-        self._metrics.set("ocs_redis_up", int(await self._redis_answers()))
+        self._metrics.set("ocs_redis_up", int(await self._measure_redis()))
+        await self._certificates.measure()
         return self._snapshots.expose()
 
     # -- ending

@@ -36,6 +36,7 @@ _CALL = ("command", "type", "context")
 _TABLE = (
     Definition("ocs_requests", COUNTER, "Diameter requests received", _CALL),
     Definition("ocs_answers", COUNTER, "Diameter answers sent, by Result-Code", (*_CALL, "result")),
+    Definition("ocs_peer_answers", COUNTER, "Answers to CCRs by peer and Result-Code", ("origin_host", "result")),
     Definition("ocs_answers_dropped", COUNTER, "Answers whose connection was gone, and received ones of no request"),
     Definition("ocs_answer_seconds", HISTOGRAM, "Time from a request's last octet to its answer", _CALL),
     Definition("ocs_in_flight", GAUGE, "Requests without an answer yet"),
@@ -96,6 +97,11 @@ _TABLE = (
     Definition("ocs_ledger_connections", GAUGE, "Connections to Redis"),
     Definition("ocs_outbox_lag_events", GAUGE, "Events of the ledger that are not yet stored as records"),
     Definition("ocs_records_written", COUNTER, "Charging records written and synced", ("kind",)),
+    Definition("ocs_recorded_debit_eur", COUNTER, "Money out of credit by kind of record, in EUR", ("kind",), MICRO),
+    Definition("ocs_recorded_credit_eur", COUNTER, "Money into credit by kind of record, in EUR", ("kind",), MICRO),
+    Definition("ocs_charged_eur", COUNTER, "Price of recorded use by rate of the catalogue, in EUR", ("rate",), MICRO),
+    Definition("ocs_products_paid", COUNTER, "Periods of packages and packs that were paid", ("product",)),
+    Definition("ocs_product_fees_eur", COUNTER, "Fees paid for packages and packs, in EUR", ("product",), MICRO),
     Definition("ocs_records_missing", COUNTER, "Events that left the ledger before a record was made of them"),
     Definition(
         "ocs_ledger_went_back_events",
@@ -143,6 +149,13 @@ _TABLE = (
     Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), MICRO),
     Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last full pass and the one under way"),
     Definition("ocs_audit_drift_eur", GAUGE, "Money that invariant 1 does not explain, in EUR", (), MICRO),
+    Definition(
+        "ocs_money_eur",
+        GAUGE,
+        "Invariant 1 at the last full audit pass, in EUR: paid_in = the sum of the other parts",
+        ("part",),
+        MICRO,
+    ),
     Definition("ocs_transfers_in_transit", GAUGE, "Transfers that the last full audit pass found unfinished"),
     Definition("ocs_in_transit_eur", GAUGE, "Sent and not received, by the last full audit pass, in EUR", (), MICRO),
     Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the last full audit pass ended"),
@@ -160,6 +173,21 @@ _TABLE = (
     Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
     Definition("ocs_process_restarts", COUNTER, "Processes that ended unexpectedly and were restarted", ("role",)),
     Definition("ocs_redis_up", GAUGE, "1 while Redis answers"),
+    Definition("ocs_redis_memory_octets", GAUGE, "Memory that Redis uses for data (used_memory)"),
+    Definition("ocs_redis_memory_limit_octets", GAUGE, "maxmemory of Redis; 0 = none"),
+    Definition("ocs_redis_aof_octets", GAUGE, "Size of the append-only file"),
+    Definition("ocs_redis_aof_ok", GAUGE, "1 while Redis can write its append-only file; 0 also without one"),
+    Definition("ocs_redis_delayed_fsyncs", GAUGE, "Since Redis started: writes that waited for a slow fsync"),
+    Definition("ocs_redis_scripts", GAUGE, "Since Redis started: script calls"),
+    Definition("ocs_redis_script_seconds", GAUGE, "Since Redis started: time in scripts"),
+    Definition("ocs_redis_replicas", GAUGE, "Replicas that are connected to Redis"),
+    Definition("ocs_redis_replica_lag_octets", GAUGE, "Octets that the slowest connected replica is behind"),
+    Definition("ocs_start_timestamp_seconds", GAUGE, "When the server started"),
+    Definition("ocs_build_info", GAUGE, "1, with the version of the server", ("version",)),
+    Definition("ocs_catalogue_timestamp_seconds", GAUGE, "When the catalogue version in force began; 0 = at the start"),
+    Definition(
+        "ocs_certificate_expires_timestamp_seconds", GAUGE, "End of the certificate in [tls] and [api]", ("table",)
+    ),
 )
 
 DEFINITIONS = {definition.name: definition for definition in _TABLE}

@@ -124,6 +124,7 @@ class Metrics:
         self._commands, self._types, self._contexts = Fixed(_COMMANDS), Fixed(_TYPES), Fixed(_CONTEXTS)
         self._results, self._services, self._words = Bounded(), Bounded(), Bounded()
         self._hosts, self._routes, self._methods = Bounded(), Bounded(), Fixed(_METHODS)
+        self._rates, self._products = Bounded(), Bounded()
         self._answers: dict[tuple[str, str, str, int], tuple[Key, list[float]]] = {}
         """Counter key and histogram row of each kind of answer, at most MAX_ANSWERS."""
         self._peer_states: dict[str, str] = {}
@@ -166,6 +167,9 @@ class Metrics:
         if len(self._answers) < MAX_ANSWERS:
             self._answers[command, type, context, result_code] = made
         return made
+
+    def peer_answer(self, origin_host: str, result_code: int) -> None:
+        self._counters["ocs_peer_answers", self._hosts[origin_host], self._results[result_code]] += 1
 
     def dropped_answer(self) -> None:
         self._counters[("ocs_answers_dropped",)] += 1
@@ -285,6 +289,21 @@ class Metrics:
 
     def provider_call(self, operation: str, result: str, seconds: float) -> None:
         self._observe(("ocs_payment_provider_seconds", self._words[operation], self._words[result]), seconds)
+
+    # -- records
+
+    def recorded_money(self, kind: str, debit_micro_eur: int, credit_micro_eur: int) -> None:
+        if debit_micro_eur:
+            self._counters["ocs_recorded_debit_eur", self._words[kind]] += debit_micro_eur
+        if credit_micro_eur:
+            self._counters["ocs_recorded_credit_eur", self._words[kind]] += credit_micro_eur
+
+    def rate_charged(self, rate: str, micro_eur: int) -> None:
+        self._counters["ocs_charged_eur", self._rates[rate]] += micro_eur
+
+    def product_paid(self, product: str, micro_eur: int) -> None:
+        self._counters["ocs_products_paid", self._products[product]] += 1
+        self._counters["ocs_product_fees_eur", self._products[product]] += micro_eur
 
     # -- housekeeper and supervisor
 

@@ -98,6 +98,8 @@ class Auditing:
         metrics.set("ocs_reservations_held_eur", report.held_micro_eur)
         metrics.set("ocs_audit_violations", len(report.violations))
         metrics.set("ocs_audit_drift_eur", report.drift_micro_eur)
+        for name, micro_eur in report.totals.items():
+            metrics.set("ocs_money_eur", micro_eur, name.removesuffix("_micro_eur"))
         metrics.set("ocs_transfers_in_transit", report.transfers)
         metrics.set("ocs_in_transit_eur", report.in_transit_micro_eur)
         metrics.set("ocs_audit_passed_timestamp_seconds", self._child.environment.now())

@@ -54,6 +54,7 @@ def record_writer(child: Child, partitions: int) -> RecordWriter:
         tail_events=capacity(partitions),
         written=written,
         missing=missing,
+        business=child.metrics,
         vat=Vat(child.catalogue),
     )
 

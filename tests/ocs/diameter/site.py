@@ -39,6 +39,9 @@ class NullMetrics:
     def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
         pass
 
+    def peer_answer(self, origin_host: str, result_code: int) -> None:
+        pass
+
     def dropped_answer(self) -> None:
         pass
 

@@ -17,6 +17,7 @@ from ocs.diameter.rar_asr import RequestMetrics
 from ocs.history.reconcile.outcome import Result
 from ocs.history.reconcile.published import gauges
 from ocs.ledger.metrics import LedgerMetrics
+from ocs.outbox.business import BusinessMetrics
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path
@@ -49,6 +50,7 @@ def play(metrics: Metrics) -> None:
     requests: RequestMetrics = metrics
     gateway.request("CCR", "U", "data")
     gateway.answer("CCR", "U", "data", 2001, 0.004)
+    gateway.peer_answer("pgw.example.net", 2001)
     gateway.dropped_answer()
     gateway.in_flight(1)
     gateway.peer_state("pgw.example.net", "r_open")
@@ -95,6 +97,13 @@ def play(metrics: Metrics) -> None:
         if name.startswith(COUNTED_BY_NAME):
             metrics.count(name, *("x" for _ in definition.labels))
     metrics.count("ocs_transfers_continued", "arrived")
+    business: BusinessMetrics = metrics
+    business.recorded_money("topup", 1, 5_000_000)
+    business.rate_charged("data.home", 1)
+    business.product_paid("MAXI", 9_990_000)
+    metrics.set("ocs_money_eur", 1, "paid_in")
+    metrics.set("ocs_build_info", 1, "1.0")
+    metrics.set("ocs_certificate_expires_timestamp_seconds", 1, "tls")
     metrics.count("ocs_voucher_entries", "applied")
 
 
