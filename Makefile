@@ -13,7 +13,7 @@ FAST_TESTS := $(wildcard tests/protocol tests/ocs/catalogue tests/ocs/charging t
 	tests/test_rules.py tests/test_conformance.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint docs fuzz bench soak sim tools clean
+.PHONY: help setup demo watch test check lint docs fuzz bench soak sim tools clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ $(READY): pyproject.toml
 demo: setup ## server, 2,000 accounts, a busy hour in half a minute, a subscriber's story, audit, out/report.html
 	@exec $(BIN)/ocs-sim demo
 
+watch: setup ## server under steady traffic, Prometheus, and Grafana if installed: says which address to open; Ctrl-C ends it
+	@exec $(BIN)/ocs-sim watch
+
 test: setup tools lint ## everything: lint, types, import contracts, all tests; TESTERS=1 for one after the other
 	$(BIN)/pytest -n $(TESTERS) --dist loadscope --no-loadscope-reorder -m "not alone"
 	$(BIN)/pytest -m alone
@@ -46,12 +49,13 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## what is made from data or code: docs/RULES.md, CONFORMANCE.md, SETTINGS.md, roles in API.md, protocol/avp_table.py
+docs: setup ## what is made from data or code: docs/RULES.md, CONFORMANCE.md, SETTINGS.md, runbooks, dashboards, alerts, …
 	$(BIN)/python -m tests.rules
 	$(BIN)/python -m tests.conformance
 	$(BIN)/python -m tests.settings_page
 	$(BIN)/python -m tests.rights_page
 	$(BIN)/python -m tests.avp_table
+	$(BIN)/python -m monitoring
 
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"
 	@exec $(BIN)/python -m tests.fuzz $(FUZZ)

@@ -22,6 +22,7 @@ from simulator.cli_options import (
     CatalogueOption,
     HostOption,
     JsonOption,
+    MetricsPortOption,
     PortOption,
     RealmOption,
     RecordsOption,
@@ -31,6 +32,7 @@ from simulator.cli_options import (
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.errors import SimulatorError
+from simulator.metrics import serving_on
 from simulator.outside_audit import audit
 from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
@@ -97,6 +99,7 @@ def run_scenario(
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
     wholesale: Annotated[Path | None, typer.Option(help="Write the host's usage file here.")] = None,
     wholesale_session_ids: Annotated[bool, typer.Option(help="With the Session-Ids of Gy and Ro.")] = True,
+    metrics_port: MetricsPortOption = None,
     json: JsonOption = False,
 ) -> None:
     """Play a scenario: five network elements, thousands of subscribers, in compressed time."""
@@ -107,7 +110,10 @@ def run_scenario(
         plan = with_subscribers(plan, read_subscribers(subscribers))
     console = Console(stderr=True)
     target = Target(host, port, realm, server_realm)
-    outcome = run_plan(plan, target, name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console)
+    with serving_on(metrics_port) as metrics:
+        outcome = run_plan(
+            *(plan, target), name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console, metrics=metrics
+        )
     add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config)
     if wholesale:
         write_wholesale(wholesale, outcome.tally.sessions, session_ids=wholesale_session_ids)
@@ -203,6 +209,24 @@ def demo(
 
     options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture)
     raise typer.Exit(0 if run_demo(options, output()) else 1)
+
+
+@app.command("watch")
+def watch(
+    folder: Annotated[Path, typer.Option(help="Folder of server and Prometheus; emptied first.")] = Path("out/watch"),
+    scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
+    seed: Annotated[int, typer.Option(help="Of the first round; the next one has the next seed.")] = 1,
+    speed: Annotated[float, typer.Option(min=0.01, help="Simulated seconds per real one.")] = 12.0,
+    rounds: Annotated[int, typer.Option(min=0, help="How often the scenario is played; 0 = until Ctrl-C.")] = 0,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    settings: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder with prometheus/ and grafana/.")
+    ] = Path("config"),
+) -> None:
+    """Server, traffic at a steady pace, Prometheus and Grafana (if they are installed), to look at the dashboards."""
+    from simulator.watch import WatchOptions, run_watch
+
+    run_watch(WatchOptions(folder, scenario, seed, speed, rounds, catalogue, settings), output())
 
 
 def _say(outcome: RunOutcome, json: bool) -> None:

@@ -14,6 +14,7 @@ from simulator.cli_options import (
     CatalogueOption,
     HostOption,
     JsonOption,
+    MetricsPortOption,
     PortOption,
     RealmOption,
     RecordsOption,
@@ -26,6 +27,7 @@ from simulator.load_processes import MAX_PROCESSES, run_load
 from simulator.load_run import LoadOptions, LoadOutcome, audit_load
 from simulator.load_search import Goal, LoadPage, Probe, search, stair_rates, stairs
 from simulator.load_show import print_load, print_probe, print_search
+from simulator.metrics import serving_on
 from simulator.pacing import Arrivals, Rate
 from simulator.prices import PriceList
 from simulator.show import output, print_json
@@ -81,6 +83,7 @@ def generate_load(
         Path | None, typer.Option(dir_okay=False, help="Write the latencies here, a log of HdrHistogram.")
     ] = None,
     report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write an HTML report here.")] = None,
+    metrics_port: MetricsPortOption = None,
     json: JsonOption = False,
 ) -> None:
     """Generate load: data sessions INITIAL + 3 UPDATE + TERMINATION over 500 subscribers (or those of a file)."""
@@ -100,10 +103,14 @@ def generate_load(
         slow_ms=slow_ms if json else None,
         processes=processes,
     )
-    if several:
-        page, ok = _several(options, Goal(p99_ms, within / 100), find=find, stop=to, steps=steps, json=json)
-    else:
-        page, ok = _one(options, records, catalogue, json)
+    if metrics_port is not None and processes > 1:
+        raise typer.BadParameter("--metrics-port is for a load of one process")
+    with serving_on(metrics_port) as metrics:
+        options = replace(options, metrics=metrics)
+        if several:
+            page, ok = _several(options, Goal(p99_ms, within / 100), find=find, stop=to, steps=steps, json=json)
+        else:
+            page, ok = _one(options, records, catalogue, json)
     if histogram:
         write_histogram_log(histogram, [outcome.interval for outcome in page.outcomes])
     if report:

@@ -19,6 +19,9 @@ RecordsOption = Annotated[
     typer.Option(file_okay=False, exists=True, help="The server's records folder, for an audit at the end."),
 ]
 CatalogueOption = Annotated[Path, typer.Option(help="The price list for the audit.")]
+MetricsPortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Serve /metrics of the simulator on this port of loopback.")
+]
 SubscribersOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="Provisioned subscribers: CSV with msisdn, imsi, package, credit."),

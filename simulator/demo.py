@@ -61,18 +61,18 @@ class DemoOptions:
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
     """True if every request was answered, the books are right and no balance went negative."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     scenario = load_scenario(options.scenario)
     prices = PriceList.read(options.catalogue)
     plan = make_plan(scenario, options.seed, prices.package_prices)
-    _clear(options.folder)
+    clear(options.folder)
     ports = free_port(DIAMETER_PORT), free_port(API_PORT), free_port()
-    config = _write_config(options, ports)
+    config = write_config(options.folder, options.catalogue, ports)
     console.rule("[bold]online charging: a busy hour", align="left")
     with ServerProcess(config, ports[2], options.folder / "server.log"):
         console.print(f"server on 127.0.0.1:{ports[0]}, ledger on an embedded Redis that syncs every write to disk")
         console.print(f"API on http://127.0.0.1:{ports[1]}, with its documentation at /docs")
-        _provision(plan, config, options.folder, console)
+        provision(plan, config, options.folder, console)
         target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)
         speed = options.speed or scenario.speed
         console.print(
@@ -115,12 +115,12 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     return outcome.ok
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
     """SIGTERM ends the demo like Ctrl-C: the server is stopped in order."""
     raise KeyboardInterrupt
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Makes the folder empty. Only a folder of an earlier demo is emptied."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).exists():
@@ -130,12 +130,12 @@ def _clear(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _write_config(options: DemoOptions, ports: tuple[int, int, int]) -> Path:
+def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int]) -> Path:
     """The settings of the demo's server: as shipped, except ports, folder and peers."""
     peers = [(host, SIMULATED_REALM) for host in element_hosts()] + [(host, CAPTURED_REALM) for host in CAPTURED_HOSTS]
     peers += [(host, STORY_REALM) for host in STORY_HOSTS]
     lines = [
-        "# Written by ocs-sim demo.",
+        "# Written by ocs-sim.",
         "[diameter]",
         f'identity = "ocs.{SERVER_REALM}"',
         f'realm = "{SERVER_REALM}"',
@@ -147,16 +147,16 @@ def _write_config(options: DemoOptions, ports: tuple[int, int, int]) -> Path:
         "[metrics]",
         f'listen = "127.0.0.1:{ports[2]}"',
         "[server]",
-        f'data_dir = "{(options.folder / "data").resolve()}"',
-        f'catalogue = "{options.catalogue.resolve()}"',
+        f'data_dir = "{(folder / "data").resolve()}"',
+        f'catalogue = "{catalogue.resolve()}"',
         *(f'[[peer]]\norigin_host = "{host}"\nrealm = "{realm}"' for host, realm in peers),
     ]
-    path = options.folder / "ocs.toml"
+    path = folder / "ocs.toml"
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
 
-def _provision(plan: Plan, config: Path, folder: Path, console: Console) -> None:
+def provision(plan: Plan, config: Path, folder: Path, console: Console) -> None:
     """Accounts by `ocs account import`, low spending limits by `ocs account limit`."""
     path = folder / "subscribers.csv"
     write_subscribers(path, plan.subscribers)

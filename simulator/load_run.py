@@ -12,6 +12,7 @@ from simulator.elements import load_hosts
 from simulator.engine import Target
 from simulator.load_templates import LoadTemplates
 from simulator.loadgen import LoadGenerator, LoadResult
+from simulator.metrics import LoadSource, SimulatorMetrics
 from simulator.outside_audit import OutsideAudit, audit
 from simulator.pacing import Arrivals, Rate
 from simulator.prices import PriceList
@@ -48,6 +49,8 @@ class LoadOptions:
     arrivals: Arrivals = Arrivals.EVEN
     slow_ms: float | None = None
     """Keep each request's times: the outcome then has each second, and the pauses of answers slower than this."""
+    metrics: SimulatorMetrics | None = None
+    """Of a run in this process."""
     processes: int = 1
     hosts: tuple[str, ...] = ()
     """Origin-Hosts of the connections; () = those of `peers`."""
@@ -160,6 +163,9 @@ async def load_in_this_process(options: LoadOptions, ready: Callable[[], Awaitab
     """
     target = options.target
     generator = _generator(options)
+    if options.metrics is not None:
+        options.metrics.intended_per_s = options.rate.start if options.rate else 0.0
+        options.metrics.begin(LoadSource(generator))
     hosts = options.hosts or load_hosts(options.peers, target.realm)
     await generator.connect(target.host, target.port, hosts, target.realm)
     start_at = await ready()

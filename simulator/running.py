@@ -13,6 +13,7 @@ import uvloop
 from rich.console import Console
 
 from simulator.engine import Engine, Target
+from simulator.metrics import SimulatorMetrics, TallySource
 from simulator.outside_audit import audit, check_totals, money_totals
 from simulator.plan import Plan
 from simulator.prices import PriceList
@@ -32,6 +33,7 @@ def run_plan(
     console: Console | None = None,
     top_up: Callable[[str], None] | None = None,
     beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    metrics: SimulatorMetrics | None = None,
 ) -> RunOutcome:
     """Plays the plan without an audit. `top_up` credits an MSISDN (see `Engine`). `beside` runs meanwhile, to its own
     end. Raises PeerError.
@@ -39,6 +41,9 @@ def run_plan(
 
     async def work() -> tuple[Engine, float]:
         engine = Engine(plan, target, speed=speed, seed=seed, top_up=top_up)
+        if metrics is not None:
+            metrics.intended_sessions_per_s = len(plan.sessions) * speed / max(plan.sessions[-1].start_s, 1.0)
+            metrics.begin(TallySource(engine.tally))
         async with _running_beside(beside):
             started = time.perf_counter()
             if console is None:

@@ -289,7 +289,9 @@ def test_the_images_settings_are_good_and_its_ports_exposed(tmp_path: Path) -> N
 
 def test_compose_starts_a_redis_that_syncs_every_write() -> None:
     services = compose()["services"]
-    assert {name for name, service in services.items() if "profiles" not in service} == {"redis", "ocs", "prometheus"}
+    assert {name for name, service in services.items() if "profiles" not in service} == {
+        *("redis", "ocs", "prometheus", "alertmanager", "grafana"),
+    }
     command = services["redis"]["command"]
     assert command[command.index("--appendonly") + 1] == "yes"
     assert command[command.index("--appendfsync") + 1] == "always"

@@ -1,10 +1,7 @@
-"""Metrics: bounded labels, sums over all processes, and dashboards that use existing metrics only."""
+"""Metrics: bounded labels, sums over all processes."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +23,6 @@ COUNTED_BY_NAME = (
     *("ocs_records_written", "ocs_process_restarts"),
     *("ocs_history_failures", "ocs_history_rows", "ocs_history_erased"),
 )
-CONFIG = Path(__file__).parents[3] / "config"
 
 
 def sample_names(definition: Definition) -> dict[str, tuple[str, ...]]:
@@ -181,42 +177,3 @@ def test_a_lost_peer_counts_as_not_open(tmp_path: Path) -> None:
     assert found["ocs_peer_connections"] == [({"origin_host": "pgw.example.net"}, 0)]
     assert ({"state": "closed"}, 1) in found["ocs_peers"]
     assert ({"state": "r_open"}, 0) in found["ocs_peers"]
-
-
-# -- dashboards and alerts
-
-
-def grafana_queries() -> Iterator[str]:
-    dashboard = json.loads((CONFIG / "grafana" / "ocs.json").read_text(encoding="utf-8"))
-    for panel in dashboard["panels"]:
-        for target in panel.get("targets", ()):
-            yield target["expr"]
-    for variable in dashboard["templating"]["list"]:
-        if variable["type"] == "query":
-            yield variable["query"]["query"] if isinstance(variable["query"], dict) else variable["query"]
-
-
-def alert_queries() -> Iterator[str]:
-    text = (CONFIG / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
-    yield from re.findall(r"^\s+expr:\s*(.+)$", text, re.MULTILINE)
-
-
-WORDS = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-KNOWN_WORDS = frozenset(
-    {"sum", "by", "rate", "max", "histogram_quantile", "time", "le", "and", "or", "up", "job", "clamp_min", "increase"}
-)
-
-
-@pytest.mark.parametrize("query", sorted({*grafana_queries(), *alert_queries()}))
-def test_every_query_asks_for_what_there_is(query: str, tmp_path: Path) -> None:
-    metrics = Metrics()
-    play(metrics)
-    found = exported(tmp_path, metrics)
-    labels_of = {name: set(found[name][0][0]) for name in found}
-    bare = re.sub(r'"[^"]*"', "", query)
-    bare = re.sub(r"\[[^\]]*\]|\$\w+", "", bare)
-    names = [word for word in WORDS.findall(bare) if word.startswith("ocs_")]
-    assert names or "up" in WORDS.findall(bare)
-    labels = set().union(*(labels_of.get(name, set()) for name in names)) | {"job", "instance"}
-    for word in WORDS.findall(bare):
-        assert word in labels_of or word in KNOWN_WORDS or word in labels, f"{word!r} in {query!r}"

@@ -1,0 +1,87 @@
+"""promtool checks the rules, and each alert fires by its case and rests when all is well."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.monitoring.alert_cases import CASES, Case
+from tests.monitoring.queries import PROMETHEUS, ROOT, alerts
+
+
+def promtool(*arguments: str) -> str:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_settings_of_prometheus_are_right() -> None:
+    said = promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
+    assert "2 rule files found" in said
+
+
+def test_the_route_of_alertmanager_is_right() -> None:
+    path = ROOT / "config" / "alertmanager" / "alertmanager.yml"
+    done = subprocess.run(["amtool", "check-config", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    routes = yaml.safe_load(path.read_text("utf-8"))["route"]["routes"]
+    severities = {matcher for route in routes for matcher in route["matchers"]}
+    assert severities == {'severity="critical"', 'severity="warning"'}
+
+
+def test_every_alert_has_a_case() -> None:
+    assert set(CASES) == {rule["alert"] for rule in alerts()}
+
+
+def _tested(name: str, case: Case, series: dict[str, str], samples: list[dict[str, object]]) -> dict[str, object]:
+    return {
+        "name": name,
+        "interval": case.step,
+        "input_series": [{"series": key, "values": values} for key, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})',
+                "eval_time": case.at,
+                "exp_samples": samples,
+            }
+        ],
+    }
+
+
+def _run(path: Path, step: str, tests: list[dict[str, object]]) -> None:
+    files = [str(PROMETHEUS / name) for name in ("recording.yml", "alerts.yml")]
+    path.write_text(yaml.safe_dump({"rule_files": files, "evaluation_interval": step, "tests": tests}), "utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(path))
+
+
+@pytest.mark.parametrize("step", ["1m", "30m"])
+def test_each_alert_fires_by_its_case_and_rests_when_all_is_well(tmp_path: Path, step: str) -> None:
+    tests = []
+    for name, case in CASES.items():
+        if case.step == step:
+            tests.append(_tested(name, case, case.fires, [{"labels": "{}", "value": 1}]))
+            tests.append(_tested(name, case, case.rests, []))
+    assert tests
+    _run(tmp_path / "rules_test.yml", step, tests)
+
+
+def test_a_fast_burn_ends_with_its_short_window(tmp_path: Path) -> None:
+    """An hour after a burst of ten minutes the page has ended, though the long window still has the burst."""
+    answered = 'ocs_answers_total{job="ocs",instance="a",command="CCR",result="2001"}'
+    busy = 'ocs_answers_total{job="ocs",instance="a",command="CCR",result="3004"}'
+    firing = 'count(ALERTS{alertname="AvailabilityBurnsFast",alertstate="firing"})'
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": answered, "values": "0+1000x200"},
+            {"series": busy, "values": "0x60 0+200x10 2000x130"},
+        ],
+        "promql_expr_test": [
+            {"expr": firing, "eval_time": "70m", "exp_samples": [{"labels": "{}", "value": 1}]},
+            {"expr": firing, "eval_time": "110m", "exp_samples": []},
+        ],
+    }
+    _run(tmp_path / "rules_test.yml", "1m", [test])
