@@ -11,7 +11,7 @@ _BOOKS = Row(
     [
         number(
             "Drift",
-            "Money that paid in = credit + separate + spent + refunded + expired + in transit does not explain; must be 0.",
+            "Money that paid in = credit + separate + spent + refunded + expired + in transit does not explain.",
             "currencyEUR",
             "max(ocs_audit_drift_eur)",
             bad_above=0.000001,

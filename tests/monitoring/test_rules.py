@@ -73,7 +73,7 @@ def test_a_fast_burn_ends_with_its_short_window(tmp_path: Path) -> None:
     answered = 'ocs_answers_total{job="ocs",instance="a",command="CCR",result="2001"}'
     busy = 'ocs_answers_total{job="ocs",instance="a",command="CCR",result="3004"}'
     firing = 'count(ALERTS{alertname="AvailabilityBurnsFast",alertstate="firing"})'
-    test = {
+    test: dict[str, object] = {
         "interval": "1m",
         "input_series": [
             {"series": answered, "values": "0+1000x200"},
