@@ -225,7 +225,7 @@ _DOCUMENT = {
     "counter_terms": (
         *_fields("id window measure", default=""),
         Field("limit", -1),
-        Field("thresholds", EMPTY),
+        Field("thresholds", ""),
         Field("window_s"),
         Field("at_limit", "", since=3),
     ),
@@ -262,7 +262,7 @@ _DOCUMENT = {
         Field("window_key"),  # month, day, or begin of the period; 0 for a rolling window
         *_fields("value held"),
         Field("limit", -1),
-        Field("thresholds", EMPTY),
+        Field("thresholds", ""),
         *_fields("told window_s"),
         Field("slots", ""),  # of a rolling window: number of a sixteenth, amount, …
         Field("at_limit", "", since=3),

@@ -58,7 +58,7 @@ def counter_terms(terms: CounterTerms) -> list[Any]:
         window=terms.window.value,
         measure=terms.measure.value,
         limit=limit,
-        thresholds=list(terms.thresholds),
+        thresholds=list(terms.thresholds) or "",
         window_s=terms.window_s,
         at_limit="" if terms.at_limit is AtLimit.REFUSE else terms.at_limit.value,
     )

@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from ocs.ledger.contract import limits
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
+from ocs.ledger.scripts.reading import reader
 from ocs.ledger.scripts.source import ScriptSource
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.life import UNUSED_UNTIL
@@ -126,7 +127,7 @@ def _made(layout: Layout) -> tuple[ScriptSource, ...]:
     joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
     joined.update((part, _block(part, joined[part], names)) for part, names in STEPS.items())
     joined.update((part, _shared_block(part, joined[part])) for part in SHARED)
-    head = "\n".join(_bring_up(layout))
+    head = "\n".join([*_bring_up(layout), *reader(layout)])
 
     def shared(own: tuple[str, ...]) -> tuple[str, ...]:
         return (head, *(joined[part] for part in (*SHARED, *own)))

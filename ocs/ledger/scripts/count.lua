@@ -9,7 +9,8 @@ local function count(work)
       local counters = counters_of(work, rate_of(leg))
       for k = 1, #counters do
         local counter = counters[k]
-        if counter then add_to_counter(counter, counter_amount(counter, money, credit_units, units), work.now) end
+        local amount = counter and counter_amount(counter, money, credit_units, units) or 0
+        if amount ~= 0 then add_to_counter(counter, amount, work.now) end
       end
     end
     item.counter_moves = {}

@@ -11,7 +11,19 @@ local function find_counter(account, id)
   end
 end
 
--- Counters that a rate moves, in the order of its ids; false = the account lacks it.
+local places_by_rate = setmetatable({}, {__mode = 'k'}) -- of the rates that `terms_kept` has
+
+-- Where the counters of a rate were in the account before: mostly they are there in the next one too.
+local function likely_places(rate)
+  local places = places_by_rate[rate]
+  if not places then
+    places = {}
+    places_by_rate[rate] = places
+  end
+  return places
+end
+
+-- Counters that a rate moves, in the order of its ids; false = the account lacks it (`work.lacking`: it lacks some).
 local function counters_of(work, rate)
   local by_rate = work.counters_by_rate
   if not by_rate then
@@ -20,9 +32,17 @@ local function counters_of(work, rate)
   end
   local found = by_rate[rate]
   if found then return found end
-  local ids = rate.counters
+  local account, ids, places = work.account, rate.counters, likely_places(rate)
+  local counters = account.counters
   found = {}
-  for n = 1, #ids do found[n] = find_counter(work.account, ids[n]) or false end
+  for n = 1, #ids do
+    local counter = counters[places[n] or 1]
+    if not counter or counter.id ~= ids[n] then
+      counter, places[n] = find_counter(account, ids[n])
+    end
+    found[n] = counter or false
+    if not counter then work.lacking = true end
+  end
   by_rate[rate] = found
   return found
 end
@@ -59,7 +79,7 @@ local function lacks_counters(work)
     local rates = requested.legs
     for m = 1, #rates do
       local counters = counters_of(work, unpacked(rates[m]))
-      for k = 1, #counters do
+      for k = 1, work.lacking and #counters or 0 do
         if not counters[k] then return true end
       end
     end
@@ -122,7 +142,12 @@ end
 local function roll_counters(work)
   local account = work.account
   local counters = account.counters
-  for n = 1, #counters do roll_counter(work, counters[n]) end
+  for n = 1, #counters do
+    local counter = counters[n]
+    local window = counter.window
+    local key = window == 'month' and work.month or window == 'day' and work.day
+    if not key or key > counter.window_key then roll_counter(work, counter) end
+  end
 end
 
 -- A subscription period begins: add its counters; those with the window "period" begin anew, with its limit.
@@ -298,9 +323,10 @@ local function journal_thresholds(work)
   local account, passed, full = work.account, nil, false
   local counters = account.counters
   for n = 1, #counters do
-    if next_threshold(counters[n]) then
+    local counter = counters[n]
+    if counter.limit >= 0 and next_threshold(counter) then
       passed = passed or {}
-      passed[#passed + 1] = counters[n]
+      passed[#passed + 1] = counter
     end
   end
   if not passed then return false end

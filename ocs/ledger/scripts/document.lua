@@ -35,7 +35,8 @@ end
 local function rate_of(leg) return terms_kept[leg.rate] or unpacked(leg.rate) end
 
 local function read_document(kind, document)
-  local ok, header = pcall(unpack_value, document)
+  local ok, header = pcall(read_rows, kind, document)
+  if not ok or not header then ok, header = pcall(unpack_value, document) end
   local last = kind == 'pool' and POOL_END or ACCOUNT_END
   if not ok or type(header) ~= 'table' or type(header.version) ~= 'number' or type(header[last]) ~= 'table' then
     return nil, 'unreadable'

@@ -94,12 +94,13 @@ local function wake_named(work)
   local account, pool, request, session = work.account, work.pool, work.request, work.session
   if work.woken or (account.idle == '' and not (pool and pool.idle ~= '')) then return end
   if work.closed or (session and session.given_up == 1) then return wake(work) end
-  local list = request.services
+  local list, seen = request.services, ''
   for n = 1, #list do
     local requested = list[n]
     local rates = requested.legs
     for m = 1, #rates do
-      if leg_wakes(work, rates[m]) then return wake(work) end
+      seen = rates[m]
+      if leg_wakes(work, seen) then return wake(work) end
     end
   end
   if not pool or not session then return end
@@ -107,7 +108,7 @@ local function wake_named(work)
     local legs = service.legs
     for m = 1, #legs do
       local leg = legs[m]
-      if leg_wakes(work, leg.rate) then return wake(work) end
+      if leg.rate ~= seen and leg_wakes(work, leg.rate) then return wake(work) end
     end
   end
 end
