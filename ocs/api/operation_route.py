@@ -14,14 +14,14 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from ocs.accounts import inputs
-from ocs.accounts.errors import AccountError
+from ocs.accounts.errors import AccountError, UnknownError
 from ocs.api import problems, trail
 from ocs.api.call import Call
 from ocs.api.container import Container
 from ocs.api.keys import ApiKeys
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import HEADER, REPLAYED, Repetition, again
-from ocs.api.rights import OPERATIONS, Operation, Role
+from ocs.api.rights import OPERATIONS, Operation, Role, Scope
 from ocs.ledger.contract.api_keys import ApiKey
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView
@@ -81,10 +81,15 @@ async def _admitted(request: Request, name: str, operation: Operation) -> Call:
         raise ProblemError("rate", "the key has sent too many requests", {"Retry-After": str(int(wait_s) + 1)})
     role = Role(key.role)
     scope = operation.grants.get(role)
-    if scope is None:
-        raise ProblemError("forbidden", f"the role {role} may not do {name}")
-    call = Call(container, request.scope["state"]["request_id"], name, operation, key, role, scope)
-    await _check_path(call, request)
+    call = Call(container, request.scope["state"]["request_id"], name, operation, key, role, scope or Scope.OWN)
+    try:
+        if scope is None:
+            raise ProblemError("forbidden", f"the role {role} may not do {name}")
+        await _check_path(call, request)
+    except (ProblemError, UnknownError) as error:
+        if operation.changes:
+            await trail.note(call, problems.answer(error, call.request_id).status_code, None, None)
+        raise
     if await request.body() and not _is_json(request):
         raise ProblemError("media_type", "the body is not said to be JSON")
     return call

@@ -1,7 +1,7 @@
 """Audit trail: who did what, with what was before and after, as an event `api` in the ledger.
 
-A change of an account is noted, successful or refused; so is each look at a subscriber's data by somebody else than the
-subscriber.
+A change of an account is noted, successful or refused; for want of rights too, then without the account. So is each
+look at a subscriber's data by somebody else than the subscriber.
 """
 
 from __future__ import annotations

@@ -115,3 +115,17 @@ async def test_a_top_up_records_its_channel(desk: Desk) -> None:
         body = {"amount": "1.00"} | ({"channel": asked} if asked else {})
         assert (await desk.post(path, role, json=body)).status_code == 201
     assert [each.body["channel"] for each in await desk.events("topup")] == ["care", "one-off", "one-off", "one-off"]
+
+
+async def test_changes_that_a_key_may_not_do_are_in_the_audit_trail(desk: Desk) -> None:
+    body, top_up = {"product": "SMS-200"}, {"amount": "1.00"}
+    assert (await desk.post(f"/v1/accounts/{FOREIGN}/subscriptions", Role.MEMBER, json=body)).status_code == 404
+    assert (await desk.post(f"/v1/accounts/{OWN}/top-ups", Role.MEMBER, json=top_up)).status_code == 403
+    assert (await desk.delete("/v1/groups/G2/mandate", Role.GROUP_ADMIN)).status_code == 404
+    assert (await desk.get(f"/v1/accounts/{FOREIGN}", Role.MEMBER)).status_code == 404
+    noted = [each.body for each in await desk.events("api") if each.body["op"] != "keys.create"]
+    assert sorted((each["role"], each["op"], each["status"], each["a"]) for each in noted) == [
+        ("group-admin", "group_mandates.revoke", 404, ""),
+        ("member", "accounts.top_up", 403, ""),
+        ("member", "subscriptions.buy", 404, ""),
+    ]
