@@ -178,7 +178,6 @@ class ProductOperations:
                 reference=reference,
                 starts_at=starts_at,
                 armed=armed,
-                conditions=product.conditions,
                 separate=payer is Payer.SEPARATE,
                 **when,
             )

@@ -13,7 +13,7 @@ from ocs.catalogue.reading import Tables
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.moment import DAY_S
 from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
-from ocs.values.products import PACKAGE_GROUP, BucketTerms, Change, PackageTerms, Product, ProductKind
+from ocs.values.products import PACKAGE_GROUP, BucketTerms, Change, Conditions, PackageTerms, Product, ProductKind
 from ocs.values.use import Unit
 
 UNLIMITED = "unlimited"
@@ -74,8 +74,6 @@ class _Compiler:
             net_micro_eur=net,
             change=Change(table.change or Change.NOW),
             first_use=kind is ProductKind.ZONE if table.first_use is None else table.first_use,
-            barred_with=tuple(table.barred_with),
-            requires=tuple(table.requires),
             keyword=table.keyword,
             sold_from=self._midnight((id_, "sold_from"), table.sold_from, 0),
             sold_until=self._midnight((id_, "sold_until"), table.sold_until, 1),
@@ -105,6 +103,7 @@ class _Compiler:
             notice_s=table.notice_days * DAY_S,
             commitment_days=commitment.days if commitment else 0,
             benefits=tuple((name, parse_eur(text)) for name, text in commitment.benefits.items()) if commitment else (),
+            conditions=Conditions(tuple(table.barred_with), tuple(table.requires), kind is ProductKind.EXTRA),
         )
 
     def _bucket(self, id_: str, kind: ProductKind, name: str, bucket: BucketTable) -> BucketTerms:

@@ -213,6 +213,10 @@ _DOCUMENT = {
         *(Field(name, 0, since=3) for name in ("counts", "with_tariff", "voided_by_change", "notice_s")),
         Field("commitment_days", 0, since=3),
         Field("benefits", EMPTY, many="benefit", since=3),
+        # Conditions of each period: tariffs with which there is none, products of which the account must have one, 1 =
+        # a tariff must run.
+        *_fields("barred_with requires", default=EMPTY, since=4),
+        Field("running_tariff", since=4),
     ),
     "benefit": (Field("name", "", since=3), Field("amount", 0, since=3)),  # given for a commitment
     "included": (
@@ -414,6 +418,8 @@ VARIABLES = {
     "next_bucket": "bucket",
     "other_service": "service",
     "following": "terms",
+    "in_force": "terms",
+    "product": "terms",
     "ended": "subscription",
     "ended_terms": "terms",
     "tariff": "subscription",

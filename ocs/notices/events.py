@@ -100,6 +100,7 @@ EVENTS: Mapping[str, Mapping[str, Field]] = {
         "state": _text("state", "planned", "armed", "ending", "ended", "voided", "expiring"),
         "ends": Field(Kind.TIME, "ends"),
         "renews": Field(Kind.FLAG, "renews"),
+        "reason": _text("reason", "requires", "barred", "tariff", "excluded", "commitment", ""),
         "price": Field(Kind.MONEY),
     },
     "bucket": {

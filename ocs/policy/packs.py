@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 from ocs.policy import tariffs
 from ocs.policy.commitments import early_end_shares
-from ocs.policy.decisions import RUNNING, Account, Buy, End, Offer, Plan, Refused, Subscription
-from ocs.values.products import Product, ProductKind
+from ocs.policy.decisions import RUNNING, WAITING, Account, Buy, End, Offer, Plan, Refused, Subscription
+from ocs.values.products import PackageTerms, Product, ProductKind
 
 UNPLANNED = (ProductKind.FEE, ProductKind.EXTRA)
 """Kinds that are bought at once only."""
@@ -42,6 +43,24 @@ def refusal(account: Account, product: Product, offer: Offer, now: int) -> Refus
     if product.kind is ProductKind.EXTRA and (tariff is None or tariff.state not in RUNNING):
         return Refused("tariff")
     return None
+
+
+def may_begin(account: Account, armed: Subscription, terms: Mapping[str, PackageTerms]) -> bool:
+    """HOT-PKG-13: whether the rules let an armed product begin at its first use; see `refusal`. `terms`: of all
+    products, with the armed one.
+    """
+    own, conditions = terms[armed.product], terms[armed.product].conditions
+    tariff = tariffs.tariff_of(account)
+    others = [each for each in account.subscriptions if each.instance != armed.instance]
+    for each in others:
+        backwards = each.product in terms and own.id in terms[each.product].excludes
+        if each.state not in WAITING and (each.product in own.excludes or backwards):
+            return False
+    if tariff is not None and tariff.product in conditions.barred_with:
+        return False
+    if conditions.running_tariff and (tariff is None or tariff.state not in RUNNING):
+        return False
+    return not conditions.requires or any(each.product in conditions.requires for each in others)
 
 
 def plan(

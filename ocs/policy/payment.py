@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ocs.catalogue.price import cost_micro_eur
 from ocs.ledger.contract.views import AccountView, BucketView, PoolView, SubscriptionState
+from ocs.policy import packs
 from ocs.values.measures import MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 from ocs.values.products import AtLimit, CounterTerms, Measure, PackageTerms
@@ -115,13 +116,17 @@ def funds_of(view: AccountView, pool: PoolView | None, terms: Mapping[str, Packa
     buckets = [_bucket(each, False) for each in view.buckets if each.expires_at > now]
     if pool is not None:
         buckets += [_pooled(each, pool, view.account_id) for each in pool.buckets if each.expires_at > now]
-    armed = [each.product for each in view.subscriptions if each.state is SubscriptionState.ARMED]
+    armed = [
+        each.product
+        for each in view.subscriptions
+        if each.state is SubscriptionState.ARMED and each.product in terms and packs.may_begin(view, each, terms)
+    ]
     unpaid = [each.product for each in view.subscriptions if each.state is SubscriptionState.UNPAID]
     return Funds(
         money=view.credit_micro_eur - view.held_micro_eur,
         buckets=buckets,
         counters={each.id: Counter(each.value + each.held, each.limit) for each in view.counters},
-        armed=[terms[product] for product in armed if product in terms],
+        armed=[terms[product] for product in armed],
         at_first_use=[terms[product] for product in unpaid if product in terms] if view.state == NEW else [],
         state=view.state,
         bars=frozenset(view.bars)

@@ -96,6 +96,24 @@ class BucketTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """What an account must have, or not have, when a period of a product begins: when it is sold, when a plan's day has
+    come, and at each renewal. The ledger looks in the step that begins the period, so that an order at the same time
+    cannot slip through (HOT-PKG-9, HOT-PKG-16).
+    """
+
+    barred_with: tuple[str, ...] = ()
+    """Tariffs with which there is no period of it."""
+    requires: tuple[str, ...] = ()
+    """Products of which the account must have another; () = none."""
+    running_tariff: bool = False
+    """A tariff must run: a further quantity is bought for its period (HOT-PKG-3)."""
+
+
+NO_CONDITIONS = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
 class PackageTerms:
     """A product as the ledger activates and renews it: tariff, pack, option or zone pack (HOT-PKG-1, -2, -7, -8,
     -13).
@@ -131,6 +149,8 @@ class PackageTerms:
     """Days that the subscriber agrees to keep it; 0 = no commitment (HOT-PKG-17)."""
     benefits: tuple[tuple[str, int], ...] = ()
     """Name and micro-EUR of each benefit given for the commitment; an early end costs a share (HOT-REC-4)."""
+    conditions: Conditions = NO_CONDITIONS
+    """Of each period. While a commitment runs they are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +192,6 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
-    """What an account must have, or not have, when a product is sold to it. The ledger looks in the same step in which
-    it sells, so that an order at the same time cannot slip through (HOT-PKG-9).
-    """
-
-    barred_with: tuple[str, ...] = ()
-    """Tariffs with which it is not sold."""
-    requires: tuple[str, ...] = ()
-    """Products of which the account must have one; () = none."""
-    running_tariff: bool = False
-    """A tariff must run: a further quantity is bought for its period (HOT-PKG-3)."""
-
-
-NO_CONDITIONS = Conditions()
-
-
-@dataclass(frozen=True, slots=True)
 class Product:
     """What the operator sells: terms for the ledger, and the rules of the sale (`ocs/policy`)."""
 
@@ -202,10 +205,6 @@ class Product:
     """Of a tariff: when a change to it takes effect."""
     first_use: bool = False
     """A purchase is armed: it begins, and is paid, at its first use (HOT-PKG-13)."""
-    barred_with: tuple[str, ...] = ()
-    """Tariffs with which it is not sold (HOT-PKG-9)."""
-    requires: tuple[str, ...] = ()
-    """Products of which the account must have one."""
     keyword: str = ""
     """Text of the SMS that orders it, in capitals (HOT-PKG-12); "" = it is not ordered by SMS."""
     sold_from: int = 0
@@ -222,5 +221,11 @@ class Product:
         return self.sold_from <= at and (not self.sold_until or at < self.sold_until)
 
     @property
-    def conditions(self) -> Conditions:
-        return Conditions(self.barred_with, self.requires, self.kind is ProductKind.EXTRA)
+    def barred_with(self) -> tuple[str, ...]:
+        """Tariffs with which it is not sold, nor renewed (HOT-PKG-9)."""
+        return self.terms.conditions.barred_with
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Products of which the account must have one, also at a renewal (HOT-PKG-16)."""
+        return self.terms.conditions.requires

@@ -12,10 +12,8 @@ from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import (
     LIMIT_COUNTER,
-    NO_CONDITIONS,
     NO_SHARES,
     BenefitShare,
-    Conditions,
     CounterTerms,
     LastShares,
     PackageTerms,
@@ -135,12 +133,11 @@ class AccountLedger(Protocol):
         any_state: bool = False,
         block: str = "",
         lift: str = "",
-        conditions: Conditions = NO_CONDITIONS,
         separate: bool = False,
     ) -> bool:
         """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
         use. When it begins it replaces a product of the same group. A fee (period 0) may be paid in `any_state`, and
-        with it a reason of a block be set (`block`) or lifted (`lift`). `conditions` are looked at in the same step.
+        with it a reason of a block be set (`block`) or lifted (`lift`). Its conditions are looked at in the same step.
         `separate`: the separate account pays it, and its renewals (HOT-GRP-5). False = this reference was applied
         before.
 

@@ -16,7 +16,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "voucher": ("state", "wrong"),
     "voucher_blocked": ("wrong",),
     "package": ("id", "instance", "price", "period_end", "ok", "renewal", "debit", "credit", "separate_out", "promo"),
-    "subscription": ("id", "instance", "state", "ends", "renews"),
+    "subscription": ("id", "instance", "state", "ends", "renews", "reason"),
     "share": ("id", "instance", "benefit", "days_left", "days", "debit", "unpaid", "credit", "separate_out", "promo"),
     "use": ("sid", "typ", "n", "debit", "credit", "promo"),
     "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started", "promo", "chg"),

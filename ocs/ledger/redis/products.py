@@ -16,7 +16,7 @@ from ocs.ledger.redis.keys import session_name, uid_of
 from ocs.ledger.redis.life import Life
 from ocs.ledger.redis.views import moved_to, session_names
 from ocs.values.identities import by_imsi, by_msisdn
-from ocs.values.products import NO_CONDITIONS, BenefitShare, Conditions, PackageTerms
+from ocs.values.products import BenefitShare, PackageTerms
 
 MAX_LOOKED_BACK = 4
 """Old ids of an account under which answers are looked for."""
@@ -44,14 +44,11 @@ class Products(Life):
         any_state: bool = False,
         block: str = "",
         lift: str = "",
-        conditions: Conditions = NO_CONDITIONS,
         separate: bool = False,
     ) -> bool:
         terms = wire.package(product)
         arguments = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
-        arguments |= {"any_state": any_state, "block": block, "lift": lift}
-        arguments |= {"barred_with": conditions.barred_with, "requires": conditions.requires}
-        arguments |= {"running_tariff": conditions.running_tariff, "separate": int(separate)}
+        arguments |= {"any_state": any_state, "block": block, "lift": lift, "separate": int(separate)}
         return await self._subscription(account_id, arguments, now, month, day) == b"ok"
 
     async def unsubscribe(

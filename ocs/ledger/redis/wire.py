@@ -98,6 +98,9 @@ def package(terms: PackageTerms) -> list[Any]:
         notice_s=amount("notice", terms.notice_s),
         commitment_days=terms.commitment_days,
         benefits=[LAYOUT.new("benefit", name=name, amount=amount(name, each)) for name, each in terms.benefits],
+        barred_with=list(terms.conditions.barred_with),
+        requires=list(terms.conditions.requires),
+        running_tariff=int(terms.conditions.running_tariff),
     )
 
 

@@ -57,12 +57,17 @@ local function terms_at(work, bought, at)
   return terms
 end
 
--- Start the period that is due, by the terms in force when it starts. It follows the one before without a gap, unless a
--- whole period was missed.
+-- Start the period that is due, by the terms in force when it starts, or end the subscription if something forbids it.
+-- It follows the one before without a gap, unless a whole period was missed.
 local function start_period(work, subscription, bought, due)
   local starts, terms = due, terms_at(work, bought, due)
   if subscription.state == 'unpaid' or work.now >= due + terms.period_s then
     starts, terms = work.now, terms_at(work, bought, work.now)
+  end
+  local why = forbids_period(work, subscription, terms, starts)
+  if why then
+    drop(work, subscription)
+    return subscription_event(work, subscription, subscription.state == 'planned' and 'voided' or 'ended', why)
   end
   subscription.terms = terms
   if can_pay(work, subscription, terms) then
@@ -72,9 +77,22 @@ local function start_period(work, subscription, bought, due)
   end
 end
 
+-- The product that was to follow is void if something forbids it at the end of the period.
+local function void_following(work, subscription)
+  if not subscription.following or subscription.state ~= 'active' then return end
+  local at = subscription.ends
+  local following = terms_at(work, subscription.following, at)
+  local why = standing_in_the_way(work, subscription.instance, following, at)
+    or unmet_condition(work, subscription.instance, following, at)
+  if not why then return end
+  subscription.following = false
+  journal(work, {k = 'subscription', id = following.id, instance = subscription.instance, state = 'voided', reason = why})
+end
+
 local function next_period(work, subscription)
   local terms = subscription.terms
   end_buckets(work, subscription)
+  void_following(work, subscription)
   if is_last_period(subscription) then return false end
   local following = subscription.following or terms
   subscription.following = false

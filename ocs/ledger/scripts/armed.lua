@@ -29,8 +29,9 @@ local function is_needed(work, leg, terms, wanted)
   return false
 end
 
--- Start armed subscriptions whose buckets may pay for the service, if the credit covers them (HOT-PKG-13). One of
--- several of a product waits until those that run are not enough. `wanted`: as in is_needed; added to.
+-- Start armed subscriptions whose buckets may pay for the service, if the credit covers them and nothing forbids them
+-- (HOT-PKG-13); others stay armed. One of several of a product waits until those that run are not enough. `wanted`: as
+-- in is_needed; added to.
 local function start_armed(work, item, wanted)
   local request, account, service = work.request, work.account, item.service
   if account.armed == 0 then return end
@@ -44,7 +45,7 @@ local function start_armed(work, item, wanted)
       local subscription = list[m]
       if subscription.state == 'armed' and is_needed(work, leg, subscription.terms, wanted) then
         local in_force = terms_at(work, subscription.terms, work.now)
-        if can_pay(work, subscription, in_force) then
+        if can_pay(work, subscription, in_force) and not forbids_period(work, subscription, in_force, work.now) then
           subscription.terms = in_force
           pay_fee(work, subscription, work.now)
           started = true

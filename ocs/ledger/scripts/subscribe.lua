@@ -3,11 +3,10 @@
 --
 -- KEYS  as top_up.lua
 -- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, any_state (a fee is
---         paid in any state), block and lift (reasons, with a fee; "" = none), barred_with, requires and
---         running_tariff (conditions of the sale), separate (1 = the separate account pays), instance, at_once,
+--         paid in any state), block and lift (reasons, with a fee; "" = none), separate (1 = the separate account pays), instance, at_once,
 --         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
 -- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
---         price that counts), "excluded", "barred", "requires", "tariff" (the conditions), "subscriptions" (too many),
+--         price that counts), "excluded", "barred", "requires", "tariff" (conditions of the terms), "subscriptions" (too many),
 --         "state" (not active), "instance" (no such subscription), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
@@ -33,38 +32,6 @@ local function excluded(terms)
   return false
 end
 
--- The tariff that runs, else the one that waits for its fee.
-local function tariff_of()
-  local waits
-  for n = 1, #list do
-    local subscription = list[n]
-    local terms = subscription.terms
-    if terms.group == 'package' and is_running(subscription) then return subscription end
-    if terms.group == 'package' and subscription.state == 'unpaid' then waits = waits or subscription end
-  end
-  return waits
-end
-
-local function has_one_of(products)
-  for n = 1, #list do
-    local subscription = list[n]
-    local terms = subscription.terms
-    if index_of(products, terms.id) then return true end
-  end
-  return #products == 0
-end
-
--- Which condition of the sale the account does not meet, or nil (HOT-PKG-3, HOT-PKG-9).
-local function unmet_condition()
-  local tariff = tariff_of()
-  if tariff then
-    local terms = tariff.terms
-    if index_of(args.barred_with, terms.id) then return 'barred' end
-  end
-  if not has_one_of(args.requires) then return 'requires' end
-  if args.running_tariff and not (tariff and is_running(tariff)) then return 'tariff' end
-end
-
 local function has_separate_account()
   local customer = account.customer ~= '' and unpack_value(account.customer) or new_customer()
   return customer.separate == 1
@@ -76,7 +43,7 @@ local function buy()
   local is_fee = terms.period_s == 0 and not args.armed and args.starts <= args.now
   if state_at(account, work.now) ~= 'a' and not (args.any_state and is_fee) then return 'state' end
   if #list >= MAX_SUBSCRIPTIONS then return 'subscriptions' end
-  local unmet = excluded(terms) and 'excluded' or unmet_condition()
+  local unmet = excluded(terms) and 'excluded' or unmet_condition(work, 0, terms, work.now)
   if unmet then return unmet end
   local subscription = new_subscription()
   subscription.terms, subscription.reference, subscription.separate = terms, args.reference, args.separate

@@ -22,9 +22,10 @@ local function take_from_purse(work, subscription, amount)
   return 0
 end
 
-local function subscription_event(work, subscription, state)
+-- `why`: what forbids its next or first period; see `forbids_period`.
+local function subscription_event(work, subscription, state, why)
   local terms = subscription.terms
-  journal(work, {k = 'subscription', id = terms.id, instance = subscription.instance, state = state})
+  journal(work, {k = 'subscription', id = terms.id, instance = subscription.instance, state = state, reason = why})
 end
 
 local function is_running(subscription) return subscription.state == 'active' or subscription.state == 'ending' end
@@ -33,6 +34,58 @@ local function is_running(subscription) return subscription.state == 'active' or
 local function is_last_period(subscription)
   local terms = subscription.terms
   return subscription.state == 'ending' or (terms.renews == 0 and not subscription.following)
+end
+
+-- Whether it is over at a time, and does not renew.
+local function is_over(subscription, at)
+  return is_running(subscription) and is_last_period(subscription) and subscription.ends <= at
+end
+
+-- Which condition of the terms the account does not meet for a period that begins at a time, or nil (HOT-PKG-3, -9,
+-- -16). `own`: instance of the product itself, which does not count. The tariff is the one that runs, else the one that
+-- waits for its fee.
+local function unmet_condition(work, own, product, at)
+  local list, requires, tariff = subscriptions_of(work), product.requires, nil
+  local met = #requires == 0
+  for n = 1, #list do
+    local subscription = list[n]
+    local terms = subscription.terms
+    if subscription.instance ~= own and not is_over(subscription, at) then
+      met = met or index_of(requires, terms.id) ~= nil
+      local is_unpaid = subscription.state == 'unpaid' and not tariff
+      if terms.group == 'package' and (is_running(subscription) or is_unpaid) then tariff = subscription end
+    end
+  end
+  local in_force = tariff and tariff.terms
+  if in_force and index_of(product.barred_with, in_force.id) then return 'barred' end
+  if not met then return 'requires' end
+  if product.running_tariff == 1 and not (tariff and is_running(tariff)) then return 'tariff' end
+end
+
+-- What forbids a product that waited to begin now, or nil: one of the account that is not over and excludes it, or is
+-- excluded by it (HOT-PKG-9); a commitment of the one that it would replace (HOT-PKG-17).
+local function standing_in_the_way(work, own, product, at)
+  local list, excludes = subscriptions_of(work), product.excludes
+  for n = 1, #list do
+    local subscription = list[n]
+    local terms, waits = subscription.terms, subscription.state == 'planned' or subscription.state == 'armed'
+    if subscription.instance ~= own and not waits and not is_over(subscription, at) then
+      if index_of(excludes, terms.id) or index_of(terms.excludes, product.id) then return 'excluded' end
+      local replaced = product.group ~= '' and product.group == terms.group and product.id ~= terms.id
+      if replaced and subscription.committed_until > at
+        and (product.price < terms.price or product.commitment_days > 0) then
+        return 'commitment'
+      end
+    end
+  end
+end
+
+-- Why no period of these terms may begin at a time, or nil. A running commitment of its own keeps a product
+-- (HOT-PKG-17).
+local function forbids_period(work, subscription, terms, at)
+  if subscription.committed_until > at then return nil end
+  local why = not is_running(subscription) and standing_in_the_way(work, subscription.instance, terms, at)
+  return why or unmet_condition(work, subscription.instance, terms, at)
 end
 
 -- End of a period that starts now: that of the tariff's period, if the product says so and a tariff runs (HOT-PKG-8).

@@ -18,10 +18,8 @@ from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 from ocs.values.products import (
     LIMIT_COUNTER,
     MONTHLY_LIMIT,
-    NO_CONDITIONS,
     NO_SHARES,
     BenefitShare,
-    Conditions,
     CounterTerms,
     LastShares,
     PackageTerms,
@@ -168,7 +166,6 @@ class Accounts(Books):
         any_state: bool = False,
         block: str = "",
         lift: str = "",
-        conditions: Conditions = NO_CONDITIONS,
         separate: bool = False,
     ) -> bool:
         account = self._account(account_id)
@@ -185,7 +182,7 @@ class Accounts(Books):
             others = [each.terms for each in op.account.subscriptions]
             if any(each.id in product.excludes or product.id in each.excludes for each in others):
                 raise LedgerError("excluded", "")
-            if unmet := _unmet(op.account, conditions):
+            if unmet := agenda.unmet(op.account.subscriptions, product.conditions):
                 raise LedgerError(unmet, "")
             if armed or starts_at > now:
                 subscription = agenda.new(op, product, reference)
@@ -594,14 +591,3 @@ class Accounts(Books):
 
 def _same(one: AccountMeasure, other: AccountMeasure) -> bool:
     return (one.kind, one.name) == (other.kind, other.name)
-
-
-def _unmet(account: Account, conditions: Conditions) -> str:
-    """Which condition of a sale the account does not meet; "" = it meets all."""
-    tariff = agenda.package_of(account)
-    if tariff is not None and tariff.terms.id in conditions.barred_with:
-        return "barred"
-    if conditions.requires and not {each.terms.id for each in account.subscriptions} & set(conditions.requires):
-        return "requires"
-    runs = tariff is not None and tariff.state in agenda.RUNNING
-    return "tariff" if conditions.running_tariff and not runs else ""

@@ -6,7 +6,16 @@ import pickle
 
 from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.life import UNUSED_UNTIL
-from ocs.values.products import LIMIT_COUNTER, NO_SHARES, PACKAGE_GROUP, BenefitShare, LastShares, PackageTerms, Window
+from ocs.values.products import (
+    LIMIT_COUNTER,
+    NO_SHARES,
+    PACKAGE_GROUP,
+    BenefitShare,
+    Conditions,
+    LastShares,
+    PackageTerms,
+    Window,
+)
 from tests.ocs.ledger.model_operation import LIFE, FirstUse, Operation
 from tests.ocs.ledger.model_settle import thresholds
 from tests.ocs.ledger.model_state import Account, Bucket, Entry, MeasureState, Pool, Subscription
@@ -104,6 +113,11 @@ def _due(op: Operation, subscription: Subscription) -> None:
         return
     if state == SubscriptionState.ACTIVE:
         _end_units(op, subscription)
+    if subscription.next and state == SubscriptionState.ACTIVE:
+        _void_next(op, subscription)
+        if _is_last(subscription):
+            end(op, subscription)
+            return
     product = subscription.terms
     if subscription.next and state == SubscriptionState.ACTIVE:
         if subscription.next.group == PACKAGE_GROUP and subscription.next.id != subscription.terms.id:
@@ -114,13 +128,73 @@ def _due(op: Operation, subscription: Subscription) -> None:
     if state == SubscriptionState.UNPAID or op.now >= at + terms.period_s:
         # A period that was missed entirely is not charged.
         starts, terms = op.now, in_force(op, product, op.now)
-    if can_pay(op, subscription, terms) or state != SubscriptionState.UNPAID:
+    pays = can_pay(op, subscription, terms)
+    if (pays or state != SubscriptionState.UNPAID) and (why := forbidden(op, subscription, terms, starts)):
+        op.ledger.met[f"a {state} one is forbidden: {why}"] += 1
+        op.account.subscriptions.remove(subscription)
+        tell(op, subscription, "voided" if state == SubscriptionState.PLANNED else "ended", why)
+        return
+    if pays or state != SubscriptionState.UNPAID:
         subscription.terms = terms
     if can_pay(op, subscription, terms):
         start(op, subscription, starts)
     elif state != SubscriptionState.UNPAID:
         op.ledger.met[f"the fee of a {state} one is not paid"] += 1
         unpaid(op, subscription, at)
+
+
+def _void_next(op: Operation, subscription: Subscription) -> None:
+    """What was to follow is void if it must not begin."""
+    assert subscription.next is not None
+    at, others = subscription.until, _others(op, subscription, subscription.until)
+    terms = in_force(op, subscription.next, at)
+    if why := _in_the_way(others, terms, at) or unmet(others, terms.conditions):
+        op.ledger.met[f"what follows is forbidden: {why}"] += 1
+        subscription.next = None
+        op.journal("subscription", id=terms.id, instance=subscription.instance, state="voided", reason=why)
+
+
+def _others(op: Operation, own: Subscription, at: int) -> list[Subscription]:
+    """What the account has beside it at a time."""
+    return [
+        each
+        for each in op.account.subscriptions
+        if each is not own and not (each.state in RUNNING and _is_last(each) and each.until <= at)
+    ]
+
+
+def unmet(others: list[Subscription], conditions: Conditions) -> str:
+    """HOT-PKG-3, -9, -16: which condition of a period the account does not meet; "" = it meets all."""
+    tariff = _tariff(others)
+    if tariff is not None and tariff.terms.id in conditions.barred_with:
+        return "barred"
+    if conditions.requires and not {each.terms.id for each in others} & set(conditions.requires):
+        return "requires"
+    return "tariff" if conditions.running_tariff and (tariff is None or tariff.state not in RUNNING) else ""
+
+
+def _in_the_way(others: list[Subscription], terms: PackageTerms, at: int) -> str:
+    """HOT-PKG-9, HOT-PKG-17: what forbids a product that waited to begin."""
+    for each in others:
+        has = each.terms
+        if each.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED):
+            continue
+        if has.id in terms.excludes or terms.id in has.excludes:
+            return "excluded"
+        replaces = bool(terms.group) and terms.group == has.group and terms.id != has.id
+        cheaper = terms.price_micro_eur < has.price_micro_eur
+        if replaces and each.committed_until > at and (cheaper or terms.commitment_days):
+            return "commitment"
+    return ""
+
+
+def forbidden(op: Operation, subscription: Subscription, terms: PackageTerms, at: int) -> str:
+    """Why no period may begin. A product with a commitment that runs is kept."""
+    if subscription.committed_until > at:
+        return ""
+    others = _others(op, subscription, at)
+    why = "" if subscription.state in RUNNING else _in_the_way(others, terms, at)
+    return why or unmet(others, terms.conditions)
 
 
 def in_force(op: Operation, bought: PackageTerms, at: int) -> PackageTerms:
@@ -279,8 +353,9 @@ def end(op: Operation, subscription: Subscription) -> None:
     tell(op, subscription, "ended")
 
 
-def tell(op: Operation, subscription: Subscription, state: str) -> None:
-    op.journal("subscription", id=subscription.terms.id, instance=subscription.instance, state=state)
+def tell(op: Operation, subscription: Subscription, state: str, why: str = "") -> None:
+    more = {"reason": why} if why else {}
+    op.journal("subscription", id=subscription.terms.id, instance=subscription.instance, state=state, **more)
 
 
 def _end_units(op: Operation, subscription: Subscription) -> None:
@@ -320,7 +395,11 @@ def new(op: Operation, terms: PackageTerms, reference: str) -> Subscription:
 
 def package_of(account: Account) -> Subscription | None:
     """The running tariff, else the one that waits for its fee."""
-    of_group = [each for each in account.subscriptions if each.terms.group == PACKAGE_GROUP]
+    return _tariff(account.subscriptions)
+
+
+def _tariff(subscriptions: list[Subscription]) -> Subscription | None:
+    of_group = [each for each in subscriptions if each.terms.group == PACKAGE_GROUP]
     running = [each for each in of_group if each.state in RUNNING]
     waiting = [each for each in of_group if each.state == SubscriptionState.UNPAID]
     return next(iter([*running, *waiting]), None)

@@ -204,7 +204,7 @@ class Charging:
             for each in list(self.account.subscriptions):
                 if each.state == SubscriptionState.ARMED and self._lacks(leg, each.terms, needs):
                     terms = agenda.in_force(self.op, each.terms, self.op.now)
-                    if agenda.can_pay(self.op, each, terms):
+                    if agenda.can_pay(self.op, each, terms) and not agenda.forbidden(self.op, each, terms, self.op.now):
                         each.terms = terms
                         agenda.start(self.op, each, self.op.now)
                         agenda.claim(self.op)

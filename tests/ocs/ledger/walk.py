@@ -187,7 +187,7 @@ class Walk(WalkCharging):
             limit = self._account(place).counters[0]
             self._do(place, "set_limit", limit_micro_eur=limit.value + limit.held + choose.pick((100_000, 300_000)))
         if choose.chance(25):
-            more["conditions"] = choose.pick(CONDITIONS)
+            product = replace(product, conditions=choose.pick(CONDITIONS))
         self._do(place, "subscribe", product=product, reference=reference, **more)
         if more.get("starts_at") and product.voided_by_change and choose.chance(50):
             tariff = choose.pick(TARIFFS)

@@ -128,6 +128,7 @@ def test_the_shipped_catalogue_has_every_notice_of_the_rule() -> None:
     names = fixed_catalogue().tables.of("notice", NoticeTable).keys()
     assert names >= {
         *("low-credit", "package-renewed", "package-not-renewed", "package-renews", "package-expiring"),
+        "package-ended",
         *("data-left", "data-used-up", "limit-80", "limit-100", "roaming-cap-80", "roaming-cap-100"),
         *("fair-use-100", "fair-use-warned", "fair-use-surcharge", "welcome", "welcome-eu", "topup"),
         *("account-inactive-soon", "account-lost-soon", "sim-changed", "number-changed"),

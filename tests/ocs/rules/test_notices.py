@@ -102,6 +102,21 @@ async def test_a_package_that_ends_is_announced(world: World) -> None:
     ]
 
 
+@rule("HOT-NOT-1", "HOT-PKG-9")
+async def test_a_package_that_the_rules_end_says_why(world: World) -> None:
+    user, products = await world.subscriber(60, "MINI"), world.catalogue.products
+    assert await user.buy(products["SMS-200"].terms, "B1")
+    assert await user.buy(products["MAXI"].terms, "B2")
+    world.now += 30 * DAY_S
+    await world.sweep()
+    assert await texts(user, "package-ended") == [
+        (
+            "SMS 200: ni podaljšano, ker ni na voljo z vašim paketom. Nič nismo zaračunali.",
+            "SMS 200: not renewed, because it is not available with your package. Nothing was charged.",
+        )
+    ]
+
+
 @rule("HOT-NOT-1", "HOT-PKG-3")
 async def test_80_and_100_percent_of_a_data_package(world: World) -> None:
     user = await world.subscriber(50, "MINI")

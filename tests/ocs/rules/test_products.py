@@ -674,6 +674,186 @@ async def test_after_its_commitment_a_tariff_is_free(world: World) -> None:
     assert await shop.cancel("MINI", at_once=True) == []
 
 
+# -- conditions of every period
+
+
+async def told_why(user: Subscriber) -> list[tuple[str, str, str]]:
+    events = await user.events("subscription")
+    return [(event["id"], event["state"], event["reason"]) for event in events if "reason" in event]
+
+
+@rule("HOT-PKG-16")
+async def test_a_product_is_not_renewed_without_the_one_that_it_needs(world: World) -> None:
+    """TV is bought on 10 November, its receiver on the 15th, and TV is given up with its period, on 10 December. The
+    receiver runs to 15 December: 2.00 were paid for it, once.
+    """
+    user = await world.subscriber(190)
+    shop = Shop(user)
+    await shop.buy("TV")
+    await pass_days(world, 5)
+    await shop.buy("TV-RECEIVER")
+    await shop.cancel("TV")
+    before = await user.credit()
+    await pass_days(world, 29)
+    assert (await shop.state("TV"), await shop.state("TV-RECEIVER")) == ("", "active")
+    await pass_days(world, 1)
+    assert (await shop.state("TV-RECEIVER"), await user.credit()) == ("", before)
+    assert await told_why(user) == [("TV-RECEIVER", "ended", "requires")]
+
+
+@rule("HOT-PKG-16")
+@pytest.mark.parametrize("receiver_first", [True, False])
+async def test_a_product_that_ends_at_the_same_time_is_not_there_any_more(world: World, receiver_first: bool) -> None:
+    needs = FIXED.replace("[package.TV-RECEIVER]", f"[package.TV-RECEIVER]\norder = {1 if receiver_first else 9}")
+    await world.price_lists(needs)
+    user = await world.subscriber(190)
+    shop = Shop(user)
+    await shop.buy("TV")
+    await shop.buy("TV-RECEIVER")
+    await shop.cancel("TV")
+    await pass_days(world, 30)
+    assert (await shop.state("TV"), await shop.state("TV-RECEIVER")) == ("", "")
+    assert await told_why(user) == [("TV-RECEIVER", "ended", "requires")]
+
+
+@rule("HOT-PKG-16", "HOT-PKG-2")
+async def test_a_product_is_renewed_with_the_one_that_it_needs_and_while_that_waits_for_its_fee(world: World) -> None:
+    """5G needs a tariff. Of 10.00, MINI takes 6.99 and 5G 1.99 for the first period. Topped up to 6.02, MINI waits;
+    5G, which needs nothing that the account has given up, is renewed.
+    """
+    user = await world.subscriber(10, "MINI")
+    shop = Shop(user)
+    await shop.buy("5G")
+    await user.top_up(5, "t")
+    await pass_days(world, 30)
+    assert (await shop.state("MINI"), await shop.state("5G")) == ("unpaid", "active")
+    assert await user.credit() == (1000 - 699 - 199 + 500 - 199) * 10_000
+
+
+@rule("HOT-PKG-9")
+async def test_a_pack_is_not_renewed_with_a_tariff_with_which_it_is_not_sold(world: World) -> None:
+    """The period that was paid goes on; MAXI is renewed on the same day, and no SMS-200."""
+    user = await world.subscriber(60, "MINI")
+    shop = Shop(user)
+    await shop.buy("SMS-200")
+    await shop.change("MAXI")
+    await pass_days(world, 29)
+    assert (await shop.state("SMS-200"), await user.left("SMS-200.pack-sms")) == ("active", 200)
+    await pass_days(world, 1)
+    assert await shop.state("SMS-200") == ""
+    assert await told_why(user) == [("SMS-200", "ended", "barred")]
+    assert await user.credit() == (6000 - 699 - 700 - 999 - 999) * 10_000
+
+
+@rule("HOT-PKG-16", "HOT-PKG-2")
+async def test_a_product_that_waits_for_its_fee_does_not_begin_without_the_one_that_it_needs(world: World) -> None:
+    """14.00 − 6.99 − 1.99 + 3.00 − 6.99 = 1.03: too little for 5G. GIGA MINI is given up, then there are 6.03."""
+    user = await world.subscriber(14, "GIGA-MINI")
+    shop = Shop(user)
+    await shop.buy("5G")
+    await user.top_up(3, "1")
+    await pass_days(world, 30)
+    assert (await shop.state("GIGA-MINI"), await shop.state("5G")) == ("active", "unpaid")
+    await shop.cancel("GIGA-MINI", at_once=True)
+    await user.top_up(5, "2")
+    assert (await shop.state("5G"), await user.credit()) == ("", 6_030_000)
+    assert await told_why(user) == [("5G", "ended", "requires")]
+
+
+@rule("HOT-PKG-16", "HOT-PKG-17")
+async def test_a_commitment_keeps_a_product_whatever_it_needs(world: World) -> None:
+    """The receiver was agreed for 60 days; TV is given up after 30."""
+    agreed = '[package.TV-RECEIVER]\ncommitment = { days = 60, benefits = { equipment = "6.00" } }'
+    await world.price_lists(FIXED.replace("[package.TV-RECEIVER]", agreed))
+    user = await world.subscriber(190)
+    shop = Shop(user)
+    await shop.buy("TV")
+    await shop.buy("TV-RECEIVER")
+    await shop.cancel("TV")
+    await pass_days(world, 59)
+    assert (await shop.state("TV"), await shop.state("TV-RECEIVER")) == ("", "active")
+    await pass_days(world, 1)
+    assert await shop.state("TV-RECEIVER") == ""
+    assert [event["id"] for event in await user.events("share")] == ["TV", "TV"]
+
+
+# -- what waits is looked at again when it begins
+
+
+@rule("HOT-PKG-11", "HOT-PKG-17")
+async def test_a_planned_tariff_does_not_replace_a_commitment_made_meanwhile(world: World) -> None:
+    """EXTRA, with a commitment of its own, is planned for 20 November; then MAXI is taken, for 60 days."""
+    own = '[package.EXTRA]\ncommitment = { days = 90, benefits = { fee = "9.00" } }\n'
+    await world.price_lists(COMMITTED.replace("[package.EXTRA]\n", own))
+    user = await world.subscriber(100, "MINI")
+    shop = Shop(user)
+    await shop.plan("EXTRA", date(2026, 11, 20))
+    await shop.change("MAXI")
+    before = await user.credit()
+    await pass_days(world, 11)
+    assert (await shop.state("EXTRA"), await shop.state("MAXI"), await user.credit()) == ("", "active", before)
+    assert await told_why(user) == [("EXTRA", "voided", "commitment")]
+    (held,) = (await user.view()).subscriptions
+    assert (held.committed_days, held.benefits) == (60, (("fee", 12 * EUR),))
+
+
+@rule("HOT-PKG-11", "HOT-PKG-17")
+async def test_a_planned_tariff_that_has_become_the_cheaper_one_does_not_replace_a_commitment(world: World) -> None:
+    """MAXI costs 9.99 when EXTRA is planned for 13.99. From 15 November EXTRA costs 9.00."""
+    later = COMMITTED.replace('price_eur = "13.99"\nnet_eur = "11.47"', 'price_eur = "9.00"\nnet_eur = "7.38"')
+    later = later.replace("[catalogue]\n", '[catalogue]\nvalid_from = "2026-11-15T00:00"\n')
+    await world.price_lists(COMMITTED, later)
+    user = await world.subscriber(100, "MAXI")
+    shop = Shop(user)
+    await shop.plan("EXTRA", date(2026, 11, 20))
+    await pass_days(world, 11)
+    assert (await shop.state("EXTRA"), await shop.state("MAXI")) == ("", "active")
+    assert await told_why(user) == [("EXTRA", "voided", "commitment")]
+
+
+@rule("HOT-PKG-11", "HOT-PKG-16")
+async def test_a_plan_is_void_if_what_it_needs_is_gone_on_its_day(world: World) -> None:
+    user = await world.subscriber(190)
+    shop = Shop(user)
+    await shop.buy("TV")
+    await shop.plan("TV-RECEIVER", date(2026, 11, 20))
+    await shop.cancel("TV", at_once=True)
+    before = await user.credit()
+    await pass_days(world, 11)
+    assert (await shop.state("TV-RECEIVER"), await user.credit()) == ("", before)
+    assert await told_why(user) == [("TV-RECEIVER", "voided", "requires")]
+
+
+@rule("HOT-PKG-9", "HOT-PKG-11")
+async def test_a_plan_is_void_if_it_is_excluded_on_its_day(world: World) -> None:
+    """From 15 November MMS-50 and SMS-200 exclude each other."""
+    later = FIXED.replace('excludes = ["MMS-50"]', 'excludes = ["MMS-50", "SMS-200"]')
+    later = later.replace("[catalogue]\n", '[catalogue]\nvalid_from = "2026-11-15T00:00"\n')
+    await world.price_lists(FIXED, later)
+    user = await world.subscriber(60, "MINI")
+    shop = Shop(user)
+    await shop.buy("SMS-200")
+    await shop.plan("MMS-50", date(2026, 11, 20))
+    await pass_days(world, 11)
+    assert await shop.state("MMS-50") == ""
+    assert await told_why(user) == [("MMS-50", "voided", "excluded")]
+
+
+@rule("HOT-PKG-6", "HOT-PKG-16")
+async def test_a_tariff_that_was_to_follow_does_not_without_what_it_needs(world: World) -> None:
+    """MAXI, here for those with TV only, is to follow MINI. TV is given up: MINI goes on."""
+    needs = '[package.MAXI]\nrequires = ["TV"]\nchange = "period-end"\n'
+    await world.price_lists(FIXED.replace("[package.MAXI]\n", needs))
+    user = await world.subscriber(190, "MINI")
+    shop = Shop(user)
+    await shop.buy("TV")
+    assert (await shop.change("MAXI")).state == "next"
+    await shop.cancel("TV", at_once=True)
+    await pass_days(world, 30)
+    assert (await shop.state("MINI"), await shop.state("MAXI")) == ("active", "")
+    assert await told_why(user) == [("MAXI", "voided", "requires")]
+
+
 # -- what is told
 
 

@@ -197,6 +197,23 @@ async def test_an_armed_zone_pack_starts(world: World) -> None:
     assert await charged(user, IMS, towards(NATIONAL, partner), 61) == (61, terms.price_micro_eur)
 
 
+@rule("HOT-PKG-13", "HOT-PKG-16")
+async def test_an_armed_zone_pack_that_needs_another_product_does_not_start_without_it(world: World) -> None:
+    await world.price_lists(TEXT.replace("[package.USA-UNLIMITED]", '[package.USA-UNLIMITED]\nrequires = ["TV"]'))
+    user, products = await world.subscriber(150, "MINI"), world.catalogue.products
+    terms, television = products["USA-UNLIMITED"].terms, products["TV"].terms
+    await user.buy(television, "TV")
+    await world.ledger.subscribe(user.account_id, product=terms, reference="zone", armed=True, **world.when)
+    (held,) = [each for each in (await user.view()).subscriptions if each.product == "TV"]
+    await world.ledger.unsubscribe(user.account_id, instance=held.instance, at_once=True, **world.when)
+    partner = next(iter(versions(world).in_force().tables.sections["place"]["usa-partner"].plmns))  # type: ignore[attr-defined]
+    said = await foretold(user, IMS, towards(NATIONAL, partner), 61)
+    assert said.micro_eur > 0 == said.fees_micro_eur
+    assert (await charged(user, IMS, towards(NATIONAL, partner), 61))[1] == said.micro_eur
+    await user.buy(television, "TV2")
+    assert (await charged(user, IMS, towards(NATIONAL, partner), 61))[1] == terms.price_micro_eur
+
+
 @rule("HOT-PKG-13")
 @pytest.mark.parametrize(("amount", "packs"), [(400 * MB, 1), (600 * MB, 2)])
 async def test_of_two_armed_zone_packs_those_that_are_needed_start(world: World, amount: int, packs: int) -> None:
