@@ -50,7 +50,10 @@ Number = Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{3,15}|[0-9]{2,6}|[
 BucketName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,24}$")]
 Date = Annotated[str, StringConstraints(pattern=DATE_PATTERN)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
-LocalTime = Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9])?$")]
+LocalTime = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]([+-][0-9]{2}:[0-9]{2})?)?$"),
+]
 VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,23}$")]
 CountryCode = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
@@ -79,7 +82,8 @@ class General(Table):
     version: VersionName = "1"
     """Stands in the id of every price, and so in the records (HOT-REC-2)."""
     valid_from: LocalTime = ""
-    """Local time of the operator at which this version comes into force; "" = there is none before it."""
+    """Local time of the operator at which this version comes into force; "" = there is none before it. In the hour that
+    occurs twice it has an offset, such as 2026-10-25T02:30+01:00."""
     currency: Literal["EUR"]
     vat_percent: Annotated[int, Field(ge=0, le=100)]
     time_zone: str

@@ -25,7 +25,7 @@ _PATTERNS = {
     "home_country": "a country code such as SI",
     "countries": "country codes such as SI (001: networks and numbers of no country; *: all other countries)",
     "version": "a name of at most 24 letters, digits, points, - and _, such as 2026-12",
-    "valid_from": "a local time without seconds, such as 2026-12-01T00:00",
+    "valid_from": "a local time without seconds, such as 2026-12-01T00:00, with an offset where it occurs twice",
     "quiet_from": "a time of day such as 21:00",
     "quiet_until": "a time of day such as 08:00",
     "event": "the name of an event, such as low_credit",

@@ -31,7 +31,7 @@ local function remind()
   end
 end
 
--- Thresholds are notified again after a change (HOT-CC-4). `once`: the limit before comes back with the next window.
+-- Thresholds are notified again after a change, those that are passed already at once (HOT-CC-4). `once`: the limit before comes back with the next window.
 local function set_limit()
   local counter = find_counter(account, args.counter)
   if not counter and args.terms then
@@ -46,6 +46,7 @@ local function set_limit()
   end
   counter.limit, counter.told = args.value, 0
   journal(work, {k = 'limit', counter = args.counter, limit = args.value, once = counter.lasting ~= NOT_ONCE})
+  journal_thresholds(work)
 end
 
 local function set_measure()

@@ -150,6 +150,40 @@ def test_the_start_of_a_version_is_a_local_time(tmp_path: Path, value: str) -> N
     assert "catalogue.valid_from" in line and "2026-12-01T00:00" in line
 
 
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("2027-03-28T02:30", "does not exist in Europe/Ljubljana"),
+        ("2027-03-28T02:00", "does not exist in Europe/Ljubljana"),
+        ("2026-10-25T02:00", "occurs twice in Europe/Ljubljana: say which, 2026-10-25T02:00+01:00 or "),
+        ("2026-10-25T02:59", "occurs twice in Europe/Ljubljana: say which, 2026-10-25T02:59+01:00 or "),
+        ("2026-10-25T02:30+03:00", "is no local time of Europe/Ljubljana with that offset"),
+        ("2027-03-28T02:30+01:00", "is no local time of Europe/Ljubljana with that offset"),
+        ("2026-12-01T00:00+02:00", "is no local time of Europe/Ljubljana with that offset"),
+    ],
+)
+def test_the_start_of_a_version_is_one_moment(tmp_path: Path, value: str, allowed: str) -> None:
+    (line,) = problems(tmp_path, FIRST, version("2", value))
+    assert line.startswith("1.toml: catalogue.valid_from") and value in line and allowed in line
+
+
+@pytest.mark.parametrize(
+    ("value", "utc"),
+    [
+        ("2026-10-25T02:30+02:00", "2026-10-25T00:30Z"),
+        ("2026-10-25T02:30+01:00", "2026-10-25T01:30Z"),
+        ("2026-10-25T03:00", "2026-10-25T02:00Z"),
+        ("2026-10-25T01:59", "2026-10-24T23:59Z"),
+        ("2027-03-28T03:00", "2027-03-28T01:00Z"),
+        ("2027-03-28T01:59", "2027-03-28T00:59Z"),
+        ("2026-12-01T00:00+01:00", "2026-11-30T23:00Z"),
+    ],
+)
+def test_the_start_of_a_version_at_daylight_saving(tmp_path: Path, value: str, utc: str) -> None:
+    _, second = load_versions(folder(tmp_path, FIRST, version("2", value)))
+    assert second.begins_at == datetime.fromisoformat(utc).timestamp()
+
+
 def test_two_files_are_compared_by_content_and_not_by_text(tmp_path: Path) -> None:
     texts = {"a": FIRST, "b": FIRST.replace("\n", "  # said\n", 3), "c": SECOND}
     for name in texts:

@@ -28,6 +28,7 @@ from ocs.values.products import (
 from ocs.values.top_ups import Channel
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import LIFE, Books, Operation
+from tests.ocs.ledger.model_settle import thresholds
 from tests.ocs.ledger.model_state import Account, MeasureState, Pool, Subscription, partition_of
 from tests.ocs.ledger.model_views import account_view, pool_view
 
@@ -270,6 +271,7 @@ class Accounts(Books):
             found.limit, found.told = limit_micro_eur, 0
             limit = -1 if limit_micro_eur is None else limit_micro_eur
             op.journal("limit", counter=counter, limit=limit, once=found.lasting is not None)
+            thresholds(op)
 
     def set_measure(self, account_id: str, *, measure: AccountMeasure, now: int, month: int, day: int = 0) -> None:
         if measure.until and measure.until <= now:

@@ -51,6 +51,22 @@ async def spent_on(user: Subscriber, counter: str) -> int:
     return next(each.value for each in (await user.view()).counters if each.id == counter)
 
 
+@rule("HOT-CC-4", "HOT-ROA-5")
+@pytest.mark.parametrize(("limit", "percents"), [(10, [80, 100]), (24, [80]), (100, []), (None, [])])
+async def test_a_limit_below_what_is_used_is_told_at_once(world: World, limit: int | None, percents: list[int]) -> None:
+    """7 sessions of 1 MB in Serbia: 103 steps of 10 kB are 1,030 kB, at 2.90 a MB 2.916992 each. No request follows."""
+    user = await world.subscriber(150)
+    for _ in range(7):
+        assert await user.use_data(MB, plmn=SERBIA) == 2_916_992
+    await allow(user, limit * EUR if limit else None)
+    limit_micro_eur = limit * EUR if limit else None
+    await world.ledger.set_limit(user.account_id, limit_micro_eur=limit_micro_eur, **world.when)
+    spent = 7 * 2_916_992
+    assert [await told(user, each) for each in (CAP, "limit")] == [[(each, spent) for each in percents]] * 2
+    await user.charged(DATA, "I", 0, octets(want=MB), sid=world.new_session(), information=at(SERBIA))
+    assert [percent for percent, _ in await told(user, CAP)] == percents, "once"
+
+
 @rule("HOT-ROA-5")
 async def test_hot_roa_5_events_at_48_and_60_eur_and_data_stops_in_the_session(world: World) -> None:
     """Each grant is used in full, until nothing is granted."""
