@@ -66,6 +66,27 @@ async def test_each_use_is_charged_by_the_version_in_force_and_its_record_names_
     assert before["label"] == after["label"] == "sms.home.national"
 
 
+async def test_a_version_loaded_during_a_grant_prices_what_is_granted_after_it_was_loaded(world: World) -> None:
+    """It is loaded a second before it begins. What was granted before keeps its price, whenever it is used; the grant
+    ends at its Validity-Time.
+    """
+    await world.price_lists(TEXT)
+    user = await world.subscriber(10)
+    world.now = BEGINS - 60
+    running = user.data()
+    opened = await running.one("I", octets(want=10 * MB))
+    assert opened.granted_service_unit.tariff_time_change is None
+    world.now = BEGINS - 1
+    await world.price_lists(TEXT, NEXT)
+    world.now = BEGINS - 60 + opened.validity_time
+    assert world.now > BEGINS
+    await running.one("U", octets(want=10 * MB, used=10 * MB))
+    assert 10 * EUR - await user.credit() == 10 * 6_900
+    assert await running.held() == {"1": 10 * 9_000}
+    await running.take("T", octets(used=MB))
+    assert 10 * EUR - await user.credit() == 10 * 6_900 + 9_000
+
+
 async def test_a_one_off_request_has_the_price_at_its_time(world: World) -> None:
     await world.price_lists(TEXT, NEXT)
     user = await world.subscriber(10)
