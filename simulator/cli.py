@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 
 from simulator.cli_load import generate_load
@@ -29,17 +28,17 @@ from simulator.cli_options import (
     ServerRealmOption,
     SubscribersOption,
 )
+from simulator.cli_replay import ScaleOption, record_capture, recorded_subscribers, replay_file
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.errors import SimulatorError
 from simulator.metrics import serving_on
-from simulator.outside_audit import audit
 from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
 from simulator.running import add_audits, run_plan
 from simulator.scenario import MAX_SUBSCRIBERS, Scenario, load_scenario
-from simulator.show import output, print_audit, print_json, print_outcome, print_replayed
-from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
+from simulator.show import output, print_json, print_outcome
+from simulator.subscribers import default_subscribers, read_subscribers, write_subscribers
 from simulator.summary import RunOutcome, audit_json
 from simulator.wholesale import write_wholesale
 
@@ -133,63 +132,21 @@ def make_subscribers_file(
     seed: Annotated[int, typer.Option()] = 1,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     load: Annotated[int, typer.Option(help="Instead: this many equal subscribers on MAXI for `ocs-sim load`.")] = 0,
+    recording: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Instead: those that the replay of this one needs.")
+    ] = None,
+    scale: ScaleOption = 1,
 ) -> None:
-    """Write the subscribers of a scenario (or of a load run) as a provisioning file."""
+    """Write the subscribers of a scenario (or of a load run, or of a replay) as a provisioning file."""
     if load:
         made = default_subscribers(load)
+    elif recording:
+        made = recorded_subscribers(recording, scale)
     else:
         wanted = _with_accounts(load_scenario(scenario), accounts)
         made = make_plan(wanted, seed, PriceList.read(catalogue).package_prices).subscribers
     write_subscribers(out, made)
     print(f"{len(made)} subscribers in {out}")
-
-
-@app.command("replay")
-def replay_capture(
-    capture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .pcap or .pcapng file.")],
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 3868,
-    server_realm: ServerRealmOption = SERVER_REALM,
-    msisdn: Annotated[str, typer.Option(help="Provisioned number that replaces the captured subscriber.")] = str(
-        FIRST_MSISDN
-    ),
-    imsi: Annotated[str, typer.Option(help="Its IMSI.")] = str(FIRST_IMSI),
-    map_subscriber: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="CSV with captured, msisdn, imsi, for captures with several subscribers."),
-    ] = None,
-    origin_host: Annotated[str | None, typer.Option(help="Connect as this peer instead of the captured one.")] = None,
-    origin_realm: Annotated[str | None, typer.Option(help="Realm of that peer.")] = None,
-    capture_port: Annotated[int, typer.Option(help="Diameter port in the capture.")] = 3868,
-    records: RecordsOption = None,
-    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
-    json: JsonOption = False,
-) -> None:
-    """Send the credit-control requests of a capture again, for a provisioned subscriber."""
-    from simulator.capture import captured_requests
-    from simulator.replay import Numbers, SubscriberMap, replay, replay_json
-
-    numbers = Numbers(msisdn, imsi)
-    mapping = SubscriberMap.read(map_subscriber, numbers) if map_subscriber else SubscriberMap(numbers)
-    requests = captured_requests(capture, port=capture_port)
-    console = output()
-    result = uvloop.run(
-        replay(
-            requests, host=host, port=port, server_realm=server_realm, subscribers=mapping,
-            origin_host=origin_host, origin_realm=origin_realm,
-            on_request=None if json else lambda request: print_replayed(console, request),
-        )
-    )  # fmt: skip
-    checked = audit(result.sessions, records, PriceList.read(catalogue)) if records else None
-    if json:
-        print_json({**replay_json(result), "audit": audit_json(checked) if checked else None})
-    elif checked:
-        print_audit(console, checked)
-    if not json and not result.ok:
-        console.print(
-            f"{len(result.requests)} requests: {result.unanswered} unanswered, {result.errors} answered with an error"
-        )
-    raise typer.Exit(0 if result.ok and (checked is None or checked.ok) else 1)
 
 
 @app.command("demo")
@@ -245,6 +202,8 @@ def _say(outcome: RunOutcome, json: bool) -> None:
 
 
 app.command("load")(generate_load)
+app.command("record")(record_capture)
+app.command("replay")(replay_file)
 
 
 def run() -> None:

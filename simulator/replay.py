@@ -10,7 +10,7 @@ import asyncio
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,11 @@ def user_part(text: str) -> str:
     return text.split(":", 1)[-1].split("@", 1)[0].split(";", 1)[0].lstrip("+")
 
 
+def captured_client(frame: bytes) -> Identity:
+    """The client that sent a captured request. Raises CaptureError."""
+    return Identity(_text(frame, AVP_ORIGIN_HOST), _text(frame, AVP_ORIGIN_REALM), product="ocs-sim replay")
+
+
 async def replay(
     requests: list[CapturedRequest],
     *,
@@ -205,11 +210,8 @@ async def replay(
     on_request: Callable[[ReplayedRequest], None] | None = None,
 ) -> ReplayResult:
     """Sends them in order, each after the answer to the one before. Raises PeerError."""
-    captured_host, captured_realm = (
-        _text(requests[0].frame, AVP_ORIGIN_HOST),
-        _text(requests[0].frame, AVP_ORIGIN_REALM),
-    )
-    identity = Identity(origin_host or captured_host, origin_realm or captured_realm, product="ocs-sim replay")
+    captured = captured_client(requests[0].frame)
+    identity = replace(captured, host=origin_host or captured.host, realm=origin_realm or captured.realm)
     peer = await DiameterPeer.connect(identity, host, port)
     result, run = ReplayResult(), new_run()
     sessions: dict[str, SessionReport] = {}

@@ -23,13 +23,16 @@ from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
 
 if TYPE_CHECKING:
     from simulator.replay import ReplayedRequest  # imports scapy, which other commands do not need
+    from simulator.replay_recording import RecordingReplay
 
 RECENT = 8
 """Progress calls (a quarter of a second each) over which the shown rate is measured."""
 SLOWEST_OF = 2000
+"""Latest answers whose latency is shown."""
+MAX_DIFFERENCES_SHOWN = 40
+"""Kinds of differences between a replay and its recording."""
 PIPED_COLUMNS = 10_000
 """Wider than any line."""
-"""Latest answers whose latency is shown."""
 
 
 class Progress:
@@ -178,6 +181,27 @@ def print_replayed(console: Console, request: ReplayedRequest) -> None:
         + (f": {services}" if services else "")
         + (f" ({answer.error_message})" if answer.error_message else "")
     )
+
+
+def print_recording_replay(console: Console, played: RecordingReplay) -> None:
+    """The figures, and a table of the differences by kind."""
+    latency = played.latency
+    console.print(
+        f"{played.requests:,} requests in {played.seconds:.1f} s, {played.unanswered} unanswered;"
+        f" p50 {latency.p50_ms:.2f}, p99 {latency.p99_ms:.2f} ms;"
+        f" {played.equal:,} of {played.compared:,} answers as recorded"
+        + (f", {played.without_answer:,} have none in the recording" if played.without_answer else "")
+    )
+    if not played.differences:
+        return
+    table = Table(title="differences", title_justify="left", box=None, header_style="dim")
+    for name in ("request", "what", "recorded", "now", "requests"):
+        table.add_column(name, justify="right" if name == "requests" else "left")
+    for difference, count in played.differences.most_common(MAX_DIFFERENCES_SHOWN):
+        table.add_row(*difference, f"{count:,}")
+    console.print(table)
+    if len(played.differences) > MAX_DIFFERENCES_SHOWN:
+        console.print(f"{len(played.differences) - MAX_DIFFERENCES_SHOWN} more kinds of differences: --json has them")
 
 
 def print_json(value: object) -> None:

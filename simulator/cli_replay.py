@@ -1,0 +1,138 @@
+"""`ocs-sim record` and `replay`: captures and recordings of real traffic."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from simulator.cli_options import (
+    DEFAULT_CATALOGUE,
+    CatalogueOption,
+    HostOption,
+    JsonOption,
+    PortOption,
+    RecordsOption,
+    ServerRealmOption,
+)
+from simulator.elements import SERVER_REALM, SIMULATED_REALM
+from simulator.engine import Target
+from simulator.outside_audit import audit
+from simulator.peer import Identity
+from simulator.prices import PriceList
+from simulator.requests import Subscriber
+from simulator.show import output, print_audit, print_json, print_recording_replay, print_replayed
+from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN
+from simulator.summary import audit_json
+
+KEY_OCTETS = 32
+ScaleOption = Annotated[
+    int, typer.Option(min=1, max=10_000, help="A recording: so many times at once, each with its own subscribers.")
+]
+
+
+def record_capture(
+    capture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .pcap or .pcapng file.")],
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="The recording to write.")],
+    key_file: Annotated[
+        Path, typer.Option(dir_okay=False, help="The key of the pseudonyms; made if it does not exist.")
+    ] = Path("out/pseudonyms.key"),
+    capture_port: Annotated[int, typer.Option(min=1, max=65535, help="The server's Diameter port.")] = 3868,
+    json: JsonOption = False,
+) -> None:
+    """Make a recording of a capture: its requests with their times and answers, subscribers by pseudonyms."""
+    from simulator.pseudonyms import Pseudonyms
+    from simulator.recording import record
+
+    found = record(capture, out, Pseudonyms(_key(key_file)), port=capture_port)
+    if json:
+        print_json(asdict(found))
+        return
+    losses = found.losses
+    console = output()
+    console.print(
+        f"{found.requests:,} requests of {found.sessions:,} sessions and {found.peers} peers in {found.seconds:,.1f} s;"
+        f" {found.unanswered:,} without an answer, {found.repetitions:,} repetitions left out: {out}"
+    )
+    if losses.gaps or losses.broken:
+        console.print(f"[yellow]![/] {losses.gaps} gaps and {losses.broken} places that are not Diameter in {capture}")
+
+
+def _key(path: Path) -> bytes:
+    """The key in the file; a new one only its owner can read. Raises OSError."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(KEY_OCTETS) + "\n", "ascii")
+    return path.read_bytes().strip()
+
+
+def recorded_subscribers(recording: Path, scale: int) -> tuple[Subscriber, ...]:
+    """Those that a replay of the recording needs."""
+    from simulator.recording import read_recording
+    from simulator.replay_recording import subscribers_of
+
+    return subscribers_of(read_recording(recording), scale)
+
+
+def replay_file(
+    capture: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .pcap or .pcapng file, or a recording of `record`.")
+    ],
+    speed: Annotated[float, typer.Option(min=0.01, help="A recording: recorded seconds per real one.")] = 1.0,
+    scale: ScaleOption = 1,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 3868,
+    server_realm: ServerRealmOption = SERVER_REALM,
+    msisdn: Annotated[str, typer.Option(help="Provisioned number that replaces the captured subscriber.")] = str(
+        FIRST_MSISDN
+    ),
+    imsi: Annotated[str, typer.Option(help="Its IMSI.")] = str(FIRST_IMSI),
+    map_subscriber: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="CSV with captured, msisdn, imsi, for captures with several subscribers."),
+    ] = None,
+    origin_host: Annotated[str | None, typer.Option(help="Connect as this peer instead of the captured one.")] = None,
+    origin_realm: Annotated[str | None, typer.Option(help="Realm of that peer.")] = None,
+    capture_port: Annotated[int, typer.Option(help="Diameter port in the capture.")] = 3868,
+    records: RecordsOption = None,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    json: JsonOption = False,
+) -> None:
+    """Send the credit-control requests of a capture again, for a provisioned subscriber; or play a recording."""
+    from simulator.capture import captured_requests
+    from simulator.recording import is_recording, read_recording
+    from simulator.replay import Numbers, SubscriberMap, replay, replay_json
+    from simulator.replay_recording import replay_recording
+
+    if is_recording(capture):
+        client = Identity(origin_host, origin_realm or SIMULATED_REALM) if origin_host else None
+        target = Target(host, port, SIMULATED_REALM, server_realm)
+        played = uvloop.run(replay_recording(read_recording(capture), target, speed=speed, copies=scale, client=client))
+        print_json(played.as_json()) if json else print_recording_replay(output(), played)
+        raise typer.Exit(0 if played.ok else 1)
+    numbers = Numbers(msisdn, imsi)
+    mapping = SubscriberMap.read(map_subscriber, numbers) if map_subscriber else SubscriberMap(numbers)
+    requests = captured_requests(capture, port=capture_port)
+    console = output()
+    result = uvloop.run(
+        replay(
+            requests, host=host, port=port, server_realm=server_realm, subscribers=mapping,
+            origin_host=origin_host, origin_realm=origin_realm,
+            on_request=None if json else lambda request: print_replayed(console, request),
+        )
+    )  # fmt: skip
+    checked = audit(result.sessions, records, PriceList.read(catalogue)) if records else None
+    if json:
+        print_json({**replay_json(result), "audit": audit_json(checked) if checked else None})
+    elif checked:
+        print_audit(console, checked)
+    if not json and not result.ok:
+        console.print(
+            f"{len(result.requests)} requests: {result.unanswered} unanswered, {result.errors} answered with an error"
+        )
+    raise typer.Exit(0 if result.ok and (checked is None or checked.ok) else 1)
