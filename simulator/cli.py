@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from simulator.cli_compare import compare_files
 from simulator.cli_load import generate_load
 from simulator.cli_options import (
     DEFAULT_CATALOGUE,
@@ -202,6 +203,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
 
 
 app.command("load")(generate_load)
+app.command("compare")(compare_files)
 app.command("record")(record_capture)
 app.command("replay")(replay_file)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,7 +13,6 @@ from simulator.load_run import LoadOutcome
 from simulator.load_search import Goal, LoadPage, Probe
 from simulator.page import Section, Table, write_page
 from simulator.plots import BAD, COLOURS, FAINT, GOOD, INK, RC, new_axes, svg_text
-from simulator.stats import Latencies
 from simulator.summary import RESULT_NAMES
 
 MAX_CURVES = 8
@@ -85,20 +85,18 @@ def _results(outcomes: Sequence[LoadOutcome]) -> Section:
 def _curves(probes: Sequence[Probe]) -> str:
     """A curve each run, over the number of nines (as HdrHistogram's plotter does)."""
     shown = sorted(probes, key=lambda probe: probe.rate)[-MAX_CURVES:]
-    return percentile_curves(
-        [(f"{probe.rate:,.0f}/s" if probe.rate else "closed loop", probe.outcome.interval.latencies) for probe in shown]
-    )
+    named = [(f"{one.rate:,.0f}/s" if one.rate else "closed loop", one.outcome.interval.latencies) for one in shown]
+    return histogram_curves([(name, latencies.histogram()) for name, latencies in named])
 
 
-def percentile_curves(named: Sequence[tuple[str, Latencies]]) -> str:
-    """Latency in ms over the percentile, whose axis is the number of nines."""
+def histogram_curves(named: Sequence[tuple[str, Any]]) -> str:
+    """Latency in ms over the percentile, whose axis is the number of nines; histograms in µs."""
     with matplotlib.rc_context(RC):
         figure, axes = new_axes(7.6, 3.6)
         colours = [COLOURS["data"], COLOURS["voice"], COLOURS["sms"], COLOURS["mms"], FAINT, GOOD, BAD, INK]
-        for (name, latencies), colour in zip(named, colours, strict=False):
-            if not latencies.samples_us:
+        for (name, histogram), colour in zip(named, colours, strict=False):
+            if not histogram.get_total_count():
                 continue
-            histogram = latencies.histogram()
             nines = [4.0 * step / POINTS for step in range(POINTS + 1)]
             values = [histogram.get_value_at_percentile(100 - 100 / 10**each) / 1000 for each in nines]
             axes.plot(nines, values, color=colour, linewidth=1.6, label=name)

@@ -75,6 +75,11 @@ def encoded(latencies: Latencies) -> str:
     return str(latencies.histogram().encode().decode("ascii"))
 
 
+def encoded_histogram(text: str) -> Any:
+    """The histogram of `encoded`."""
+    return _histogram.decode(text.encode("ascii"))
+
+
 def write_histogram_log(path: Path, intervals: Sequence[Interval]) -> None:
     """A log of HdrHistogram's format 1.2, which its viewers read: a line each interval. Values are µs, the maximum
     column is ms.
