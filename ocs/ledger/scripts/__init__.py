@@ -136,13 +136,15 @@ def _made(layout: Layout) -> tuple[ScriptSource, ...]:
 
 
 def _shared_block(part: str, source: str) -> str:
-    """A shared part as a block: functions that no other part uses do not count towards the limit. Its constants come
-    before it.
+    """A shared part as a block: what no other part uses does not count towards the limit. Constants that another part
+    uses come before it.
     """
     others = frozenset[str]().union(*(_words(other) for other in (*SHARED, *STEPS, *SCRIPTS) if other != part))
     constants = []
     for match in _CONSTANT.finditer(_source(part)):
         line = _COMMENT.sub("", match.group()).strip()
+        if others.isdisjoint(re.findall(r"\w+", line.removeprefix("local ").partition(" = ")[0])):
+            continue
         constants.append(line)
         source = source.replace(f"{line}\n", "", 1)
     names = tuple(name for name in _FUNCTION.findall(_source(part)) if name in others)
