@@ -78,6 +78,7 @@ async def test_a_version_loaded_during_a_grant_prices_what_is_granted_after_it_w
     assert opened.granted_service_unit.tariff_time_change is None
     world.now = BEGINS - 1
     await world.price_lists(TEXT, NEXT)
+    assert opened.validity_time is not None
     world.now = BEGINS - 60 + opened.validity_time
     assert world.now > BEGINS
     await running.one("U", octets(want=10 * MB, used=10 * MB))
