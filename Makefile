@@ -13,7 +13,7 @@ FAST_TESTS := $(wildcard tests/protocol tests/ocs/catalogue tests/ocs/charging t
 	tests/test_rules.py tests/test_conformance.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo watch test check lint docs fuzz bench soak sim tools clean
+.PHONY: help setup demo watch test check lint docs fuzz bench soak sim kills tools clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ sim: setup ## the demo at a tenth of its speed, a million steps of the model, 5,
 	@$(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html
 	@MODEL_STEPS=$(or $(STEPS),1000000) $(BIN)/python -m pytest -q tests/ocs/ledger/test_model.py -k model_does_on_redis_7
 	@PROPERTY_EXAMPLES=5000 exec $(BIN)/python -m pytest -q tests/ocs/rules/test_policy_properties.py
+
+kills: setup ## 500 kills (kill -9) of every process while money moves, then the books are compared; out/kills.json; KILLS=100 SEED=2 MORE=--postgresql
+	@exec $(BIN)/python -m tests.faults.kills --kills $(or $(KILLS),500) --seed $(or $(SEED),1) $(MORE)
 
 # redis-server, PostgreSQL, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
 tools:

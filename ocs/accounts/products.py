@@ -12,11 +12,13 @@ from datetime import date, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+import orjson
+
 from ocs.accounts.errors import RefusedError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
 from ocs.ledger.contract.operations import AccountLedger
-from ocs.ledger.contract.views import AccountView
+from ocs.ledger.contract.views import AccountView, SubscriptionState
 from ocs.policy import packs, tariffs
 from ocs.policy.decisions import Buy, End, Follow, Plan, Refused
 from ocs.policy.groups import CARE, Actor, Payer, payer_of
@@ -71,6 +73,17 @@ class Cancelled:
     """Unix seconds."""
     shares: tuple[BenefitShare, ...]
     """What the early end of a commitment cost (HOT-REC-4)."""
+    applied: bool = True
+    """False = an earlier try of the request did it; nothing was changed."""
+
+
+class Tries(Protocol):
+    """All tries of one request. What the first one is about to do is kept before it does it."""
+
+    async def planned(self) -> bytes | None: ...
+
+    async def plan(self, what: bytes) -> bytes:
+        """Returns what is kept: of two tries at once, the first."""
 
 
 class ProductOperations:
@@ -115,20 +128,47 @@ class ProductOperations:
             raise _refused(refused)
         return await self._accounts.activate(msisdn, package=product.terms, reference=reference)
 
-    async def cancel(self, msisdn: Msisdn, *, product_id: str, at_once: bool = False, actor: Actor = CARE) -> Cancelled:
+    async def cancel(
+        self,
+        msisdn: Msisdn,
+        *,
+        product_id: str,
+        at_once: bool = False,
+        actor: Actor = CARE,
+        tries: Tries | None = None,
+    ) -> Cancelled:
         """Cancel a product at the end of its period, or at once (HOT-PKG-7). An early end of a commitment is debited
         (HOT-REC-4). A member of a business group cancels what its separate account pays (HOT-GRP-5). RefusedError:
         "subscription", "credit" (it does not cover that), "rights".
+
+        `tries`: a repetition ends no other subscription than the first try; if that has ended, it changes nothing.
         """
         view = await self._view(msisdn)
+        if tries is not None and (kept := await tries.planned()) is not None:
+            return await self._again(view, _decoded(kept))
         product = self._sold.products.get(product_id)
         if product is not None and self._payer(actor, product, view) is Payer.SEPARATE:
             view = replace(view, subscriptions=tuple(each for each in view.subscriptions if each.separate))
         decision = packs.cancel(view, product_id, now=self._now(), at_once=at_once)
         if isinstance(decision, Refused):
             raise _refused(decision)
+        if tries is not None:
+            return await self._again(view, _decoded(await tries.plan(orjson.dumps(decision))))
         await self._end(view, decision)
         return Cancelled(decision.at, decision.shares)
+
+    async def _again(self, view: AccountView, decision: End) -> Cancelled:
+        """Carry out what was decided, unless it was done."""
+        held = next((each for each in view.subscriptions if each.instance == decision.instance), None)
+        applied = held is not None and (decision.at_once or held.state != SubscriptionState.ENDING)
+        if applied:
+            try:
+                await self._end(view, decision)
+            except RefusedError as error:
+                if error.code != "unknown":
+                    raise
+                applied = False  # another try was faster
+        return Cancelled(decision.at, decision.shares, applied)
 
     async def _end(self, view: AccountView, decision: End) -> None:
         with raising_refused():
@@ -183,6 +223,11 @@ class ProductOperations:
             )
         state = "planned" if starts_at else "armed" if armed else "active"
         return Ordered(applied, state, starts_at or (0 if armed else now))
+
+
+def _decoded(kept: bytes) -> End:
+    facts = orjson.loads(kept)
+    return End(**facts | {"shares": tuple(BenefitShare(**each) for each in facts["shares"])})
 
 
 def _refused(decision: Refused) -> RefusedError:

@@ -14,6 +14,7 @@ from ocs.accounts.errors import UnknownError
 from ocs.accounts.inputs import Reference
 from ocs.api.container import Container
 from ocs.api.problems import ProblemError
+from ocs.api.repetitions import Repetition
 from ocs.api.rights import Operation, Role, Scope
 from ocs.ledger.contract.api_keys import ApiKey
 from ocs.ledger.contract.views import AccountView
@@ -40,6 +41,8 @@ class Call:
     idempotency_key: str = ""
     account_id: str = ""
     """Of the path's MSISDN, or of the account that the call has opened; "" = none."""
+    repetition: Repetition | None = None
+    """The request by its Idempotency-Key, if it has one."""
     repeated: bool = False
     """The same request was begun before, and may have been done."""
     replayed: bool = False

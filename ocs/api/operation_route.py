@@ -124,7 +124,7 @@ async def _check_path(call: Call, request: Request) -> None:
 async def _carried_out(call: Call, request: Request, handle: Handler) -> Response:
     if not call.operation.once:
         return await _noted(call, lambda: handle(request))
-    repetition = await Repetition.of(call.backend.ledger, call.key, request)
+    call.repetition = repetition = await Repetition.of(call.backend.ledger, call.key, request)
     call.idempotency_key = request.headers[HEADER]
     kept = await repetition.before()
     call.repeated = kept is not None

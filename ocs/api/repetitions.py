@@ -53,8 +53,20 @@ class Repetition:
             raise ProblemError("idempotency_reused", f"this {HEADER} was sent before with another request")
         return kept
 
+    async def planned(self) -> bytes | None:
+        """What an earlier try of the request was about to do."""
+        return await self.ledger.planned_answer(self.name)
+
+    async def plan(self, what: bytes) -> bytes:
+        """Keep what is about to be done. Returns what is kept: of two requests at once, the first."""
+        return await self.ledger.plan_answer(self.name, what)
+
     async def keep(self, response: Response, *, replayed: bool) -> Response:
-        """Keep the answer if the operation was done. Of two requests at once, both get the first one's answer."""
+        """Keep the answer if the operation was done. Of two requests at once, both get the first one's answer. After an
+        error of the server it is not known whether it was done: the next one is a repetition.
+        """
+        if response.status_code >= 500:
+            return response
         if response.status_code >= 300:
             await self.ledger.drop_answer(self.name, self.fingerprint)
             return response

@@ -83,7 +83,10 @@ async def cancel(msisdn: MsisdnPath, product: str, call: TheCall, at_once: bool 
     commitment is debited (HOT-REC-4).
     """
     wanted = _product(product, call)
-    done = await call.backend.products.cancel(msisdn, product_id=wanted.id, at_once=at_once, actor=call.actor)
+    done = await call.backend.products.cancel(
+        msisdn, product_id=wanted.id, at_once=at_once, actor=call.actor, tries=call.repetition
+    )
+    call.applied(done.applied)
     return models.cancelled(wanted.id, done, call)
 
 

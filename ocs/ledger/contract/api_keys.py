@@ -66,6 +66,12 @@ class ApiLedger(Protocol):
     async def keep_answer(self, name: str, fingerprint: str, answer: bytes) -> bytes:
         """Keep the answer of the request. Returns the one that is kept: of two at once, the first."""
 
+    async def plan_answer(self, name: str, plan: bytes) -> bytes:
+        """Keep what the request under `name` is about to do. Returns what is kept: of two at once, the first."""
+
+    async def planned_answer(self, name: str) -> bytes | None:
+        """What an earlier try of the request was about to do; None = nothing was kept."""
+
     async def drop_answer(self, name: str, fingerprint: str) -> None:
         """Nothing was done under `name`, so that it may be used again. Does nothing if an answer is kept."""
 

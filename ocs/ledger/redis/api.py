@@ -29,11 +29,13 @@ return ARGV[2]
 """
 """KEYS 1 the answer. ARGV 1 what is kept of a request without an answer, 2 the answer, 3 TTL. Result: what is kept."""
 _DROP = b"""
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end
 return 1
 """
-"""KEYS 1 the answer. ARGV 1 what is kept of a request without an answer."""
+"""KEYS 1 the answer, 2 its plan. ARGV 1 what is kept of a request without an answer."""
 _SPLIT = b"\n"
+_PLAN = b":plan"
+"""End of the key of what a request is about to do."""
 
 
 class Api(LedgerClient):
@@ -96,9 +98,21 @@ class Api(LedgerClient):
         kept = _kept(await self._ask("api", partition, *command, durable=True))
         return answer if kept.answer is None else kept.answer
 
+    async def plan_answer(self, name: str, plan: bytes) -> bytes:
+        partition, key = self._answer_key(name)
+        command = (b"SET", key + _PLAN, plan, b"NX", b"EX", ANSWER_KEEP_S)
+        if await self._ask("api", partition, *command, durable=True):
+            return plan
+        return await self.planned_answer(name) or plan
+
+    async def planned_answer(self, name: str) -> bytes | None:
+        partition, key = self._answer_key(name)
+        found: bytes | None = await self._ask("api", partition, b"GET", key + _PLAN)
+        return found
+
     async def drop_answer(self, name: str, fingerprint: str) -> None:
         partition, key = self._answer_key(name)
-        await self._ask("api", partition, b"EVAL", _DROP, 1, key, fingerprint, durable=True)
+        await self._ask("api", partition, b"EVAL", _DROP, 2, key, key + _PLAN, fingerprint, durable=True)
 
     def _answer_key(self, name: str) -> tuple[int, bytes]:
         partition = self._keys.partition_of_name(name)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from ocs.api.rights import Role
+from ocs.ledger.contract.errors import LedgerUnavailable
 from tests.ocs.api.desk import FOREIGN, GROUP, OWN, Desk
 from tests.rules import rule
 
@@ -129,3 +132,21 @@ async def test_changes_that_a_key_may_not_do_are_in_the_audit_trail(desk: Desk) 
         ("member", "accounts.top_up", 403, ""),
         ("member", "subscriptions.buy", 404, ""),
     ]
+
+
+async def test_an_account_that_was_opened_when_the_ledger_failed_is_found_by_the_repetition(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"msisdn": "38668700777", "imsi": "293400000700777", "credit": "3.00"}
+    opening = type(desk.backend.accounts).open
+
+    async def lost(*args: object, **more: object) -> None:
+        await opening(*args, **more)
+        raise LedgerUnavailable("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(desk.backend.accounts), "open", lost)
+        assert (await desk.post("/v1/accounts", once="o-lost", json=body)).status_code == 503
+    again = await desk.post("/v1/accounts", once="o-lost", json=body)
+    assert again.status_code == 201 and again.headers["Idempotent-Replayed"] == "true", again.text
+    assert again.json()["credit"] == "3.00"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from ocs.api.rights import Role
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.values.moment import when_of
 from tests.ocs.api.desk import FOREIGN, OWN, Desk
 from tests.rules import rule
@@ -65,6 +66,39 @@ async def test_plan_and_cancel(desk: Desk) -> None:
     assert (await desk.get(f"{HERE}/subscriptions")).json() == {"items": [], "next": None}
     gone = await desk.delete(f"{HERE}/subscriptions/SMS-200")
     assert gone.status_code == 409 and gone.json()["code"] == "subscription"
+
+
+async def test_a_cancellation_whose_answer_was_lost_ends_no_other_one(
+    mini: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack may be bought several times; the repetition gets the answer of what was done."""
+    path = f"{HERE}/subscriptions"
+    assert (await mini.post(f"/v1/accounts/{OWN}/top-ups", json={"amount": "20.00"})).status_code == 201
+    for _ in range(2):
+        assert (await mini.post(path, json={"product": "SMS-200-MESEC"})).status_code == 201
+    url = f"{path}/SMS-200-MESEC?at_once=true"
+    with monkeypatch.context() as patch:
+
+        async def gone(*args: object, **more: object) -> bytes:
+            raise LedgerUnavailable("cut")
+
+        patch.setattr(type(mini.ledger), "keep_answer", gone)
+        assert (await mini.delete(url, once="c-lost")).status_code == 503
+    again = await mini.delete(url, once="c-lost")
+    assert again.status_code == 200 and again.headers["Idempotent-Replayed"] == "true", again.text
+    left = [each["product"] for each in (await mini.get(path)).json()["items"]]
+    assert sorted(left) == ["MINI", "SMS-200-MESEC"]
+    assert (await mini.delete(url, once="c-other")).status_code == 200
+    refused = await mini.delete(url, once="c-third")
+    assert refused.status_code == 409 and refused.json()["code"] == "subscription"
+
+
+async def test_a_refused_cancellation_may_be_tried_again_under_its_key(mini: Desk) -> None:
+    path = f"{HERE}/subscriptions"
+    assert (await mini.delete(f"{path}/MMS-50", once="c-early")).status_code == 409
+    assert (await mini.post(path, json={"product": "MMS-50"})).status_code == 201
+    ending = await mini.delete(f"{path}/MMS-50", once="c-early")
+    assert ending.status_code == 200 and "Idempotent-Replayed" not in ending.headers
 
 
 @rule("HOT-PKG-6")
