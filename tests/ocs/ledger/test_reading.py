@@ -8,6 +8,7 @@ import msgpack
 import pytest
 import redis
 
+from ocs.ledger import scripts
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.scripts.reading import reader
 from tests.conftest import RedisServer
@@ -78,3 +79,11 @@ def test_what_is_cut_off_is_never_read(redis_7: RedisServer, kind: str) -> None:
             assert read(redis_7.url, kind, octets[:length]) is None
         except redis.ResponseError:
             continue
+
+
+def test_there_is_room_for_more_local_variables(redis_7: RedisServer) -> None:
+    """Lua allows 200 in a function. Two changes that each need a few must not break each other."""
+    spare = f"local {', '.join(f'spare{n}' for n in range(8))}"
+    with redis.Redis.from_url(redis_7.url) as client:
+        for script in scripts.load():
+            client.script_load("\n".join([spare, *script.shared, script.body]))
