@@ -82,8 +82,7 @@ local function void_following(work, subscription)
   if not subscription.following or subscription.state ~= 'active' then return end
   local at = subscription.ends
   local following = terms_at(work, subscription.following, at)
-  local why = standing_in_the_way(work, subscription.instance, following, at)
-    or unmet_condition(work, subscription.instance, following, at)
+  local why = forbids_period(work, subscription, following, at, true)
   if not why then return end
   subscription.following = false
   journal(work, {k = 'subscription', id = following.id, instance = subscription.instance, state = 'voided', reason = why})

@@ -80,11 +80,11 @@ local function standing_in_the_way(work, own, product, at)
   end
 end
 
--- Why no period of these terms may begin at a time, or nil. A running commitment of its own keeps a product
--- (HOT-PKG-17).
-local function forbids_period(work, subscription, terms, at)
-  if subscription.committed_until > at then return nil end
-  local why = not is_running(subscription) and standing_in_the_way(work, subscription.instance, terms, at)
+-- Why no period of these terms may begin at a time, or nil. `follows`: they are of another product than the one that
+-- runs. A running commitment of its own keeps a product (HOT-PKG-17).
+local function forbids_period(work, subscription, terms, at, follows)
+  if subscription.committed_until > at and not follows then return nil end
+  local why = (follows or not is_running(subscription)) and standing_in_the_way(work, subscription.instance, terms, at)
   return why or unmet_condition(work, subscription.instance, terms, at)
 end
 
