@@ -23,7 +23,14 @@ CORS_MAX_AGE_S = 600
 
 def create(container: Container, version: str = "0") -> FastAPI:
     """The API. AssertionError: a route has no entry in `rights.OPERATIONS`."""
-    app = FastAPI(title="ocs", version=version, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(
+        title="ocs",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,  # behind a proxy it would lead to plain HTTP, with the key
+    )
     app.state.container = container
     app.state.keys = ApiKeys(container.backend.ledger, container.backend.environment.now)
     for kind in (HTTPException, RequestValidationError, ProblemError):

@@ -59,6 +59,8 @@ async def test_an_idempotency_key_is_needed(desk: Desk, header: str) -> None:
 async def test_paths_and_methods_that_there_are_not(desk: Desk) -> None:
     for method, path, status, code in (
         ("GET", "/v2", 404, "no_route"),
+        ("GET", f"/v1/accounts/{OWN}/", 404, "no_route"),
+        ("POST", f"{TOP_UPS}/", 404, "no_route"),
         ("DELETE", TOP_UPS, 405, "method"),
         ("GET", "/v1/accounts/12x", 422, "msisdn"),
         ("POST", TOP_UPS, 415, "media_type"),
