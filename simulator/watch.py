@@ -22,7 +22,7 @@ from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
 from simulator.running import add_audits, run_plan
 from simulator.scenario import load_scenario
-from simulator.server_process import ServerProcess, free_port, ocs
+from simulator.server_process import ServerError, ServerProcess, free_port, ocs
 
 TOP_UP_EUR = "5.00"
 
@@ -93,4 +93,5 @@ def _play(options: WatchOptions, target: Target, config: Path, metrics: Simulato
 
 
 def _top_up(msisdn: str, number: int, config: Path) -> None:
-    ocs(["account", "topup", msisdn, "--amount", TOP_UP_EUR, "--reference", f"watch-{number}-{msisdn}"], config)
+    with contextlib.suppress(ServerError):  # Ctrl-C ends the command too
+        ocs(["account", "topup", msisdn, "--amount", TOP_UP_EUR, "--reference", f"watch-{number}-{msisdn}"], config)

@@ -101,9 +101,15 @@ _REDIS = Row(
     [
         graph(
             "Round trip",
-            "Duration of one call of Redis, by operation: script, fsync and network.",
+            "Duration of the call of Redis that charges a request: script, fsync and network.",
             "s",
-            *quantiles("ocs_ledger_round_trip_seconds", by="operation", percents=("50", "99")),
+            *quantiles("ocs_ledger_round_trip_seconds", 'operation="charge"', percents=("50", "99")),
+        ),
+        graph(
+            "p99 by operation",
+            "99th percentile of the duration of one call of Redis, by operation.",
+            "s",
+            *quantiles("ocs_ledger_round_trip_seconds", by="operation", percents=("99",)),
         ),
         graph(
             "Time in a script",

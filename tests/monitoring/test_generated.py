@@ -9,6 +9,7 @@ import pytest
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry, generate_latest
 
+from monitoring.draw import in_unit
 from monitoring.files import ROOT, generated, superfluous
 from monitoring.panels import query
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM
@@ -132,6 +133,22 @@ def test_the_simulator_exports_what_its_dashboard_asks_for() -> None:
         family = re.sub(r"_(total|bucket)$", "", name)
         assert f"# TYPE {family}" in text, name
         assert labels == ("le",) or not labels or name.endswith("_total")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.0042, "s", "4.2 ms"),
+        (12.5, "s", "12.5 s"),
+        (0.9995, "percentunit", "100.0%"),
+        (1_500_000, "bytes", "1.5 MB"),
+        (12.5, "currencyEUR", "12.5 €"),
+        (21_300, "reqps", "21.3 kreq/s"),
+        (-3, "none", "-3"),
+    ],
+)
+def test_values_are_drawn_in_their_units(value: float, unit: str, shown: str) -> None:
+    assert in_unit(value, unit) == shown
 
 
 # -- alerts

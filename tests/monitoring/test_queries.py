@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from monitoring.alerts.alert import CRITICAL
+from monitoring.draw import Source, draw
 from ocs.telemetry.definitions import DEFINITIONS
 from simulator import demo
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
@@ -28,7 +29,7 @@ from simulator.prices import PriceList
 from simulator.running import run_plan
 from simulator.scenario import load_scenario
 from simulator.server_process import ServerProcess, ocs
-from tests.monitoring.queries import PROMETHEUS, ROOT, SELECTOR, alerts, dashboard_queries, rules
+from tests.monitoring.queries import PROMETHEUS, ROOT, SELECTOR, alerts, dashboard_queries, dashboards, rules
 from tests.ports import free_port
 
 pytestmark = pytest.mark.long
@@ -192,6 +193,13 @@ def test_values_of_the_variables_are_found(watched: Watched) -> None:
     assert set(of("label/job/values", **{"match[]": "ocs_redis_up"})) == {"ocs"}
     assert set(of("label/job/values", **{"match[]": "ocs_sim_sessions_open"})) == {"ocs-sim"}
     assert "pgw.sim.example.net" in of("label/origin_host/values", **{"match[]": "ocs_peer_connections"})
+
+
+def test_each_dashboard_can_be_drawn(watched: Watched, tmp_path: Path) -> None:
+    source = Source(watched.prometheus.url, 60)
+    for name, dashboard in dashboards().items():
+        draw(dashboard, source, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_runbooks_of_all_alerts_exist() -> None:
