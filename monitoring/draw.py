@@ -19,7 +19,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import dates, pyplot, ticker
+from matplotlib import pyplot, ticker
 from matplotlib.axes import Axes
 from PIL import Image
 
@@ -29,7 +29,7 @@ OUT = ROOT / "docs" / "dashboards"
 WIDTH_IN, ROW_IN = 17.0, 0.33
 """Width of a picture, and height of a row of Grafana's grid."""
 POINTS = 200
-COLOURS = 64
+COLOURS = 256
 MOST_SERIES = 12
 """Drawn of a panel: those with the greatest last values."""
 VARIABLES = {"$job": ".+", "$instance": ".+", "$peer": ".+", "${datasource}": "prometheus"}
@@ -41,7 +41,7 @@ class Source:
 
     def __init__(self, url: str, seconds: float) -> None:
         self._url, self._seconds, self._now = url, seconds, time.time()
-        self.shown = tuple(datetime.datetime.fromtimestamp(at, datetime.UTC) for at in (self._now - seconds, self._now))
+        self.shown = self._now - seconds, self._now
         self.step_s = max(seconds / POINTS, 5.0)
 
     def _ask(self, path: str, expr: str, **more: str) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def _graph(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
     found = []
     for target in panel["targets"]:
         for series in source.over_time(target["expr"]):
-            times = [datetime.datetime.fromtimestamp(at, datetime.UTC) for at, _ in series["values"]]
+            times = [float(at) for at, _ in series["values"]]
             values = [float(value) for _, value in series["values"]]
             found.append((_legend(target["legendFormat"], series["metric"]), times, values))
     found = sorted(found, key=lambda each: -each[2][-1])[:MOST_SERIES]
@@ -140,7 +140,7 @@ def _heat(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
 
 def _label(axes: Axes, unit: str) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: in_unit(value, unit))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
+    axes.xaxis.set_major_formatter(lambda at, _: f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%H:%M}")
     axes.xaxis.set_major_locator(ticker.LinearLocator(4))
     axes.tick_params(labelsize=7)
 
