@@ -94,6 +94,9 @@ class PaperProducts:
                 continue
             # Paid at the price of the day on which the period begins (HOT-PKG-11).
             due.article = self._sheet.article(due.due if due.state == "planned" else now, due.article.id)
+            if self._is_forbidden(due, now):
+                self._end(due)
+                continue
             if self._can_pay(due.article, now):
                 late = due.state == "unpaid" or now >= due.due + due.article.days * DAY_S
                 self._pay_fee(due, now if late else due.due, now)
@@ -122,11 +125,32 @@ class PaperProducts:
         ended.article = self._sheet.article(at, following or before)
         if ended.article.id != before:
             self._void_plans()
-        if self._can_pay(ended.article, now):
+        if self._is_forbidden(ended, at):
+            self._end(ended)
+        elif self._can_pay(ended.article, now):
             missed = now >= at + ended.article.days * DAY_S
             self._pay_fee(ended, now if missed else at, now)
         else:
             ended.state, ended.due, ended.ends = "unpaid", at, 0
+
+    def _is_forbidden(self, subscription: Subscription, at: int) -> bool:
+        """No period without a product that it needs, or with a tariff with which it is not sold (HOT-PKG-9, -16). One
+        that ends then is not there.
+        """
+        others = [
+            each
+            for each in self.subscriptions
+            if each is not subscription and not (each.state == "ending" and each.ends <= at)
+        ]
+        tariffs = [each for each in others if each.article.is_tariff and each.state in (*RUNNING, "unpaid")]
+        tariff = next((each for each in tariffs if each.state in RUNNING), tariffs[0] if tariffs else None)
+        marks = subscription.article.marks
+        needed = {each.removeprefix("needs:") for each in marks if each.startswith("needs:")}
+        if tariff is not None and f"not-with:{tariff.article.id}" in marks:
+            return True
+        return bool(needed) and not any(
+            each.article.id in needed or ("tariff" in needed and each.article.is_tariff) for each in others
+        )
 
     def _terminate(self, at: int) -> None:
         self.charges.append(Charge(at, "expired", self.credit))
@@ -357,4 +381,4 @@ class PaperProducts:
         self.pass_time(at)
         self.limits[counter] = micro_eur
         self._told = {each for each in self._told if each[0] != counter}
-        self.pass_time(at)
+        self.look(at)

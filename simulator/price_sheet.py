@@ -83,6 +83,8 @@ class Article:
 
 
 KINDS = ("tariff", "option", "pack", "recurring-fee")
+CONDITIONS = ("needs:", "not-with:")
+"""Marks with a product: one that it needs ("tariff" = any), a tariff with which there is no period of it."""
 MARKS = frozenset((*KINDS, "renews", "with-tariff", "voided", "counts", "shared", "told"))
 """`with-tariff`: ends with the tariff's period. `voided`: a plan of it is void when the tariff changes. `counts`: its
 price counts to the monthly limit. `shared`: its units are the pool's. `told`: 80 and 100 % of its units are notices.
@@ -171,7 +173,8 @@ def _articles(text: str, vat_percent: int) -> dict[str, Article]:
     for id_, eur, days, units, marks, commitment in _table(text):
         included = dict(_pairs(units))
         benefits, _, agreed = commitment.partition(";")
-        if unknown := set(marks.split()) - MARKS:
+        words = set(marks.split())
+        if unknown := {each for each in words - MARKS if not each.startswith(CONDITIONS)}:
             raise SheetError(f"{id_}: {sorted(unknown)} are no marks")
         found[id_] = Article(
             id=id_,

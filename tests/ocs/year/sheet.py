@@ -81,9 +81,9 @@ EXTRA | 13.99 | 30 | voice = unlimited, sms = unlimited, data = 300 GB | tariff 
 GIGA-MINI | 6.99 | 30 | data = 100 GB | tariff renews told
 GIGA-UNLIMITED | 14.99 | 30 | data = unlimited | tariff renews
 FAMILY | 19.99 | 30 | voice = 60 min, sms = 50, data = 2 GB | tariff renews told shared
-5G | 1.99 | 30 |  | option renews
-SMS-200 | 7.00 | 30 | pack-sms = 200 | pack renews voided told
-SMS-1000 | 11.00 | 30 | pack-sms = 1000 | pack renews voided told
+5G | 1.99 | 30 |  | option renews needs:tariff
+SMS-200 | 7.00 | 30 | pack-sms = 200 | pack renews voided told not-with:MAXI not-with:EXTRA
+SMS-1000 | 11.00 | 30 | pack-sms = 1000 | pack renews voided told not-with:MAXI not-with:EXTRA
 SMS-200-MESEC | 7.00 | 30 | pack-sms = 200 | pack with-tariff voided
 MMS-50 | 5.00 | 30 | pack-mms = 50 | pack renews voided
 MMS-50-MESEC | 5.00 | 30 | pack-mms = 50 | pack with-tariff
@@ -91,7 +91,7 @@ USA-UNLIMITED | 19.90 | 7 | usa-voice = unlimited, usa-sms = unlimited, usa-data
 BALKAN-500-MB | 9.90 | 30 | balkan-data = 500 MB | told
 EXTRA-DATA-5-GB | 4.00 | 30 | extra-data = 5 GB | counts with-tariff
 TV | 9.90 | 30 |  | recurring-fee renews | connection = 60.00, equipment = 48.00; 720
-TV-RECEIVER | 2.00 | 30 |  | recurring-fee renews
+TV-RECEIVER | 2.00 | 30 |  | recurring-fee renews needs:TV
 ITEMISED-BILL | 1.00 | 30 |  | recurring-fee renews
 SIM-REPLACEMENT | 5.00 | 0
 FREEZE | 3.00 | 0
