@@ -60,7 +60,7 @@ docs: setup ## what is made from data or code: docs/RULES.md, CONFORMANCE.md, SE
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"
 	@exec $(BIN)/python -m tests.fuzz $(FUZZ)
 
-bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick, --write-docs, "--against FOLDER"
+bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick, --write-docs, --api, "--against FOLDER"
 	@exec $(BIN)/python -m benchmarks $(BENCH)
 
 soak: setup ## half load for sixteen minutes: flat memory, no pause; out/soak.png; SOAK="--minutes 2" or --quick

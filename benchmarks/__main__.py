@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.against import compare, comparison_table, comparison_warnings, steps
+from benchmarks.beside_api import CCR_RATE, QUICK_CCR_RATE, beside_api_table, beside_api_warnings, measure_beside_api
+from benchmarks.beside_api import steps as beside_api_steps
 from benchmarks.measure import QUICK, Effort, measure
-from benchmarks.table import markdown_table, print_tables, rich_table, write_into
+from benchmarks.processes import Machine
+from benchmarks.table import TableText, markdown_table, print_tables, rich_table, write_into
 from benchmarks.trees import HERE, Tree
 from simulator.pacing import Arrivals
 from simulator.server_process import ServerError
@@ -47,16 +50,20 @@ def main(
     rich: Annotated[
         bool, typer.Option(help="With --against: this checkout's accounts have a pool, packs and more counters.")
     ] = False,
+    api: Annotated[bool, typer.Option(help="Only 5,000 CCR/s without and with 200 API requests/s, in turns.")] = False,
     out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="The figures as JSON (out/bench.json, out/against.json).")
+        Path | None,
+        typer.Option(dir_okay=False, help="The figures as JSON (out/bench.json, out/against.json, out/api.json)."),
     ] = None,
     write_docs: Annotated[bool, typer.Option(help="Write the tables to docs/PERFORMANCE.md.")] = False,
 ) -> None:
     """Measure codec, server, protocol without ledger, python-diameter and memory; or compare two checkouts."""
     if rich and not against:
         raise typer.BadParameter("--rich compares with another checkout: add --against")
-    if against and write_docs:
-        raise typer.BadParameter("--write-docs is for a measurement of this checkout alone")
+    if (against or api) and write_docs:
+        raise typer.BadParameter("--write-docs is for all figures of this checkout alone")
+    if against and api:
+        raise typer.BadParameter("--api measures this checkout alone")
     effort = QUICK if quick else Effort()
     effort = replace(
         effort,
@@ -66,7 +73,10 @@ def main(
         arrivals=arrivals,
     )
     console = wide_console()
-    if against:
+    if api:
+        rate = QUICK_CCR_RATE if quick else CCR_RATE
+        _measure_beside_api(console, effort, out or OUT / "api.json", rate)
+    elif against:
         _compare(console, Tree(against.resolve()), effort, out or OUT / "against.json", rich=rich)
     else:
         _measure(console, effort, out or OUT / "bench.json", write_docs)
@@ -84,16 +94,35 @@ def _measure(console: Console, effort: Effort, out: Path, write_docs: bool) -> N
 
 
 def _compare(console: Console, other: Tree, effort: Effort, out: Path, *, rich: bool) -> None:
-    made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    made_at = _now()
     with progress_bar(console, steps(effort)) as advance:
         comparison = compare(OUT / "against", other, effort, advance, made_at, rich=rich)
-    table, page = comparison_table(comparison), out.with_suffix(".md")
-    warnings = comparison_warnings(comparison)
     _write(out, comparison.as_json())
-    lines = [f"Measured {made_at} on {comparison.machine}. Load, server and Redis share the cores."]
+    _say(console, out, comparison_table(comparison), comparison_warnings(comparison), made_at, comparison.machine)
+
+
+def _measure_beside_api(console: Console, effort: Effort, out: Path, rate: float) -> None:
+    made_at = _now()
+    with progress_bar(console, beside_api_steps(effort)) as advance:
+        found = measure_beside_api(OUT / "beside-api", effort, advance, made_at, rate)
+    _write(out, found.as_json())
+    _say(console, out, beside_api_table(found), beside_api_warnings(found), made_at, found.machine)
+    console.print(f"answers of the API: {found.statuses}", highlight=False)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _say(
+    console: Console, out: Path, table: TableText, warnings: Sequence[str], made_at: str, machine: Machine
+) -> None:
+    """The table, printed and beside `out` as Markdown."""
+    page = out.with_suffix(".md")
+    lines = [f"Measured {made_at} on {machine}. Load, server and Redis share the cores."]
     lines += [*markdown_table(table), *(f"\nWarning: {line}." for line in warnings)]
     page.write_text("\n".join(lines) + "\n", "utf-8")
-    console.print(f"\n[bold]{comparison.machine}[/]")
+    console.print(f"\n[bold]{machine}[/]")
     console.print(rich_table(table))
     for line in warnings:
         console.print(f"[yellow]warning[/] {line}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,12 +95,16 @@ def run_load(system: System, load: Load, more: Sequence[str] = ()) -> dict[str, 
     return result
 
 
-def measure_load(system: System, load: Load) -> Sample:
-    """Costs count from the first request until the server has finished the load's work (records, trimming)."""
+def measure_load(
+    system: System, load: Load, beside: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Sample:
+    """Costs count from the first request until the server has finished the load's work (records, trimming). `beside`:
+    what runs meanwhile; its work is in the costs.
+    """
     roles = system.roles()
     wait_quiet(roles)
     aof_before = aof_files(system.data_dir) if system.data_dir else {}
-    with Sampler(CPU_LOOK_S, lambda: (cpu_by_role(roles), machine_cpu_s())) as watched:
+    with beside(), Sampler(CPU_LOOK_S, lambda: (cpu_by_role(roles), machine_cpu_s())) as watched:
         result = run_load(system, load)
     cpu_before, machine_before = watched.last_before(result["started_at"])
     cpu_meanwhile, machine_meanwhile = watched.last_before(result["started_at"] + result["seconds"])

@@ -45,6 +45,7 @@ class System:
     tree: Tree = HERE
     data_dir: Path | None = None
     config: Path | None = None
+    api_port: int = 0
 
     def redis_url(self) -> str:
         """URL of the private Redis, for server information only."""
@@ -62,7 +63,7 @@ def charging_server(
     config = write_config(folder, catalogue or tree.catalogue, ports, ledger)
     command = tree.ocs("serve", "--config", str(config))
     with _running(command, tree, folder / "server.log", lambda: any(map(_is_healthy, ports[1:]))) as pid:
-        yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config)
+        yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config, ports[1])
 
 
 @contextmanager

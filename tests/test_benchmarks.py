@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from dataclasses import replace
@@ -12,6 +13,9 @@ import pytest
 
 from benchmarks.against import AFTER, BEFORE, Comparison, comparison_table, ratio_row
 from benchmarks.aof import aof_files, octets_written
+from benchmarks.api_client import HttpConnection, request
+from benchmarks.api_load import MIX
+from benchmarks.beside_api import BesideApi, beside_api_table, beside_api_warnings, measure_beside_api
 from benchmarks.history import load, measured, write_records
 from benchmarks.loads import Load, Sample, generator_warning, measure_load, medians, server_warning
 from benchmarks.measure import QUICK, Figures, MemoryFigures
@@ -251,7 +255,7 @@ def test_the_server_without_ledger_serves_the_load(tmp_path: Path) -> None:
 def test_a_whole_server_is_measured_closed_and_open(tmp_path: Path) -> None:
     with charging_server(tmp_path / "server") as system:
         provision(system, LOAD_ACCOUNTS)
-        assert system.roles().keys() == {"supervisor", "worker", "housekeeper", "backoffice", "redis"}
+        assert system.roles().keys() == {"supervisor", "worker", "housekeeper", "backoffice", "redis", "api"}
         closed = measure_load(system, Load(0.5, outstanding=16))
         opened = measure_load(system, Load(0.5, rate=200.0))
     assert closed.ccr_per_s > 0 and closed.offered_per_s == 0.0
@@ -267,3 +271,65 @@ def test_the_records_of_the_history_benchmark_are_loaded(tmp_path: Path) -> None
     found = measured(partial(load, engine, tmp_path))
     engine.dispose()
     assert found.rows > 3_000 and found.seconds > 0 and found.own_cpu_s > 0
+
+
+# -- the API beside charging
+
+
+def test_the_p99_beside_the_api_is_compared_with_that_without() -> None:
+    """Of the medians of the rounds; more than MAX_RATIO is a warning."""
+    statuses = {"balance 200": 60, "purchase 409": 1}
+    api = {"statuses": statuses, "requests_per_s": 200.0, "p50_ms": 4.0, "p99_ms": 30.0}
+    found = BesideApi("now", MACHINE, QUICK, api=[api, api])
+    for p99_ms in (9.0, 10.0, 40.0):
+        found.rounds["without"].append(sample(p99_ms=p99_ms, offered_per_s=5000.0))
+        found.rounds["with"].append(sample(p99_ms=p99_ms * 1.4, offered_per_s=5000.0))
+    assert found.p99_ratio == pytest.approx(1.4)
+    assert found.statuses == {"balance 200": 120, "purchase 409": 2}
+    title, _, rows = beside_api_table(found)
+    assert title.startswith("5,000 CCR/s, without and with 200 API requests/s: medians of 1 alternating rounds")
+    assert ("p99 ms", "10.00", "14.00", "1.40") in rows and ("API: p99 ms", "–", "30.0", "–") in rows
+    assert beside_api_warnings(found) == []
+    found.rounds["with"] = [sample(p99_ms=16.0)]
+    assert any("1.60 times that without the API" in line for line in beside_api_warnings(found))
+
+
+def test_answers_come_in_pieces_and_the_connection_is_kept() -> None:
+    """Statuses in the order of the requests; 0 when the server closes."""
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for status, body in (("200 OK", b"{}"), ("409 Conflict", b"{" + b" " * 100_000 + b"}")):
+            await reader.readuntil(b"\r\n\r\n")
+            head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            for piece in (head[:20], head[20:], body[:1], body[1:]):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.005)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def asked() -> list[int]:
+        server = await asyncio.start_server(served, "127.0.0.1", 0)
+        loop, statuses = asyncio.get_running_loop(), []
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            _, connection = await loop.create_connection(HttpConnection, "127.0.0.1", port)
+            for _ in range(3):
+                answer = loop.create_future()
+                connection.send(request("GET", "/v1/x", "key"), answer.set_result)
+                statuses.append(await asyncio.wait_for(answer, 5))
+            assert not connection.is_open
+        return statuses
+
+    assert asyncio.run(asked()) == [200, 409, 0]
+
+
+@pytest.mark.alone
+def test_charging_is_measured_without_and_beside_the_api(tmp_path: Path) -> None:
+    """Each operation of the mix is served; the API's process is seen working only beside its load."""
+    found = measure_beside_api(tmp_path / "bench", replace(QUICK, seconds=1.0), lambda _: None, "now", 100.0)
+    operations = {name.rpartition(" ")[0] for name in found.statuses}
+    assert operations == {operation.name for operation in MIX}
+    both = found.medians
+    assert both["with"].cpu_us["api"] > 5 * both["without"].cpu_us["api"]
+    assert found.of_api("requests_per_s") > 0 and both["with"].ccr_per_s > 0
