@@ -18,11 +18,12 @@ USAGE_COLUMNS = (
 STATEMENT_COLUMNS = (
     *("time", "kind", "what", "reference", "gross_eur", "vat_percent", "net_eur", "vat_eur", "credit_eur"),
     *("separate_eur", "itemised"),
-    *("sessions", "used"),
+    *("sessions", "used", "channel"),
 )
+"""Of `channel`: by what a top-up came (HOT-TOP-1). Columns are only added at the end."""
 GROUP_COLUMNS = (
     *("msisdn", "account", "time", "kind", "what", "reference", "gross_eur", "vat_percent", "net_eur", "vat_eur"),
-    *("credit_eur", "sessions", "used"),
+    *("credit_eur", "sessions", "used", "channel"),
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a text that begins so as a formula, and others choose names of senders and references."""
@@ -50,12 +51,12 @@ def statement_table(statement: Statement, time: Text) -> str:
     rows += [_use(each) for each in statement.use]
     if not statement.is_itemised:
         rest = statement.recorded_micro_eur - sum(each.micro_eur for each in statement.use)
-        rows.append(("", "use", "no longer itemised", "", format_eur(-rest), *[""] * 8))
+        rows.append(("", "use", "no longer itemised", "", format_eur(-rest), *[""] * 9))
     if statement.unrecorded_micro_eur:
         waiting = format_eur(-statement.unrecorded_micro_eur)
-        rows.append(("", "use", "of open sessions", "", waiting, *[""] * 8))
+        rows.append(("", "use", "of open sessions", "", waiting, *[""] * 9))
     rows.append(_balance("closing", statement.closing_micro_eur))
-    rows.append(("", "total", "sold in the month", "", format_eur(gross), "", *_net(gross, net), *[""] * 5))
+    rows.append(("", "total", "sold in the month", "", format_eur(gross), "", *_net(gross, net), *[""] * 6))
     return _csv(STATEMENT_COLUMNS, rows)
 
 
@@ -66,28 +67,30 @@ def group_table(statement: GroupStatement, time: Text) -> str:
     rows: list[Sequence[object]] = []
     for msisdn, number in statement.numbers:
         for each in number.transactions:
-            rows.append((msisdn, "company", *_transaction(each, time)[:9], "", ""))
-        rows += [(msisdn, "company", *_use(each)[:9], each.sessions, each.used) for each in number.use]
-        rows += [(msisdn, "separate", *_transaction(each, time)[:8], "", "", "") for each in number.separate]
+            rows.append((msisdn, "company", *_transaction(each, time)[:9], "", "", each.channel))
+        rows += [(msisdn, "company", *_use(each)[:9], each.sessions, each.used, "") for each in number.use]
+        rows += [
+            (msisdn, "separate", *_transaction(each, time)[:8], "", "", "", each.channel) for each in number.separate
+        ]
     for percent, (net, gross) in statement.sold.items():
-        rows.append(("", "total", "", "", "sold in the month", "", *_money(gross, net, percent), "", "", ""))
+        rows.append(("", "total", "", "", "sold in the month", "", *_money(gross, net, percent), "", "", "", ""))
     return _csv(GROUP_COLUMNS, rows)
 
 
 def _balance(kind: str, micro_eur: int) -> tuple[object, ...]:
-    return ("", kind, "", "", "", "", "", "", format_eur(micro_eur), *[""] * 4)
+    return ("", kind, "", "", "", "", "", "", format_eur(micro_eur), *[""] * 5)
 
 
 def _transaction(each: Transaction, time: Text) -> tuple[object, ...]:
     money = _money(each.gross_micro_eur, each.net_micro_eur, each.vat_percent)
     head = time(each.at), each.kind, _plain(each.what), _plain(each.reference)
     separate = format_eur(each.separate_micro_eur) if each.separate_micro_eur else ""
-    return (*head, *money, format_eur(each.credit_micro_eur), separate, "", "", "")
+    return (*head, *money, format_eur(each.credit_micro_eur), separate, "", "", "", each.channel)
 
 
 def _use(each: UseSum) -> tuple[object, ...]:
     money = _money(-each.micro_eur, -each.net_micro_eur, each.vat_percent)
-    return ("", "use", each.rate, "", *money, "", "", each.itemised, each.sessions, each.used)
+    return ("", "use", each.rate, "", *money, "", "", each.itemised, each.sessions, each.used, "")
 
 
 def _money(gross: int, net: int, vat_percent: int) -> tuple[object, ...]:

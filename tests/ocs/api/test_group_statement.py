@@ -66,6 +66,7 @@ async def test_a_statement_of_a_group(desk: Desk) -> None:
         (BOSS, "company", "transfer_out", "-5.00"),
         ("", "total", "", "1.342"),
     ]
+    assert all(None not in each and None not in each.values() for each in lines), "each row has all columns"
     assert lines[0]["reference"] == "'=t", "a spreadsheet takes it for no formula"
     assert (await desk.get(path, Role.MEMBER)).status_code == 403
     now = datetime.fromtimestamp(desk.backend.environment.now(), UTC)

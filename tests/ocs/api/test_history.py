@@ -105,6 +105,8 @@ async def test_a_statement_of_a_month_as_json_and_csv(desk: Desk) -> None:
     assert (rows[0]["credit_eur"], rows[-2]["credit_eur"]) == (json["opening"], json["closing"])
     assert rows[-1]["gross_eur"] == json["sold"]["gross"] and rows[-1]["vat_eur"] == json["sold"]["vat"]
     assert next(row["reference"] for row in rows if row["kind"] == "topup").startswith("'=R"), "no formula"
+    assert {row["channel"] for row in rows if row["kind"] == "topup"} == {"shop"}
+    assert all(None not in row and None not in row.values() for row in rows), "each row has all columns"
 
 
 async def test_itemised_use_as_csv_has_its_next_page_in_a_header(desk: Desk) -> None:
