@@ -123,8 +123,11 @@ def _after(cursor: str) -> Position | None:
 
 
 def _is_position(at: int, order: int, name: str) -> bool:
-    """Whether a database can compare it: PostgreSQL has no text with NUL."""
-    return all(type(each) is int and 0 <= each <= MAX_INTEGER for each in (at, order)) and "\0" not in name
+    """Whether a database can compare it: PostgreSQL has no text with NUL. The order of itemised use is a hash, 64 bits
+    with a sign.
+    """
+    numbers = type(at) is int and 0 <= at <= MAX_INTEGER and type(order) is int and -(2**63) <= order < 2**63
+    return numbers and "\0" not in name
 
 
 def _following(positions: list[Position], limit: int) -> str | None:
