@@ -35,7 +35,7 @@ async def desk(empty_redis: str, tmp_path: Path) -> AsyncIterator[Desk]:
             journal.line(member, "package", at + 3, id="SMS-200", ok=1, debit=0, price=610_000, separate_out=610_000),
         )
         folder.begin()
-        load_all(made.container.history.engine, folder)
+        load_all(made.container.history.engine, folder, months=made.backend.catalogue.month_of)
         yield made
 
 

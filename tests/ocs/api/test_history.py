@@ -40,7 +40,7 @@ async def desk(empty_redis: str, tmp_path: Path) -> AsyncIterator[Desk]:
                 folder.append(journal.line(account, "package", at, id="MINI", ok=1, **price))
         folder.begin()
         folder.append(journal.line(account, "state", now, state="a"))
-        load_all(engine, folder)
+        load_all(engine, folder, months=made.backend.catalogue.month_of)
         yield made
 
 

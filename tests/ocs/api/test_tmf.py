@@ -43,7 +43,7 @@ async def desk(empty_redis: str, tmp_path: Path) -> AsyncIterator[Desk]:
             folder.append(journal.charge(account, at + 1, f"s{day}", line, debit=122_000, started=at + 1))
         folder.begin()
         folder.append(journal.line(account, "state", now, state="a"))
-        load_all(engine, folder)
+        load_all(engine, folder, months=made.backend.catalogue.month_of)
         yield made
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from ocs.history.engine import history_engine
 from ocs.history.loader import Loader
 from ocs.settings.history_section import HistorySection
-from tests.ocs.history.records import PROJECTION
+from tests.ocs.history.records import month_of, projection
 
 if __name__ == "__main__":
     url, folder, octets = sys.argv[1:]
-    each = Loader(history_engine(HistorySection(url=url), Path()), Path(folder), PROJECTION, octets=int(octets))
+    each = Loader(
+        history_engine(HistorySection(url=url), Path()), Path(folder), projection(month_of), octets=int(octets)
+    )
     while True:
         if each.step():
             print(".", end="", flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,6 @@ HOUR, DAY = 3_600, 86_400
 def month_of(unix_s: int) -> int:
     moment = datetime.fromtimestamp(unix_s, UTC)
     return moment.year * 100 + moment.month
-
-
-PROJECTION = Projection(month_of, lambda rate: rate == "emergency", lambda product: product == "MAXI")
 
 
 class Journal:
@@ -90,13 +87,23 @@ class Folder:
             file.write(b"".join(lines))
 
 
-def loader(engine: Engine, folder: Folder, hooks: Sequence[EventHook] = (), octets: int = 1 << 20) -> Loader:
-    return Loader(engine, folder.path, PROJECTION, hooks, octets=octets)
+def projection(months: Callable[[int], int]) -> Projection:
+    return Projection(months, lambda rate: rate == "emergency", lambda product: product == "MAXI")
 
 
-def load_all(engine: Engine, folder: Folder, octets: int = 1 << 20) -> None:
-    """By a loader of its own, as after a restart."""
-    each = loader(engine, folder, octets=octets)
+def loader(
+    engine: Engine,
+    folder: Folder,
+    hooks: Sequence[EventHook] = (),
+    octets: int = 1 << 20,
+    months: Callable[[int], int] = month_of,
+) -> Loader:
+    return Loader(engine, folder.path, projection(months), hooks, octets=octets)
+
+
+def load_all(engine: Engine, folder: Folder, octets: int = 1 << 20, *, months: Callable[[int], int] = month_of) -> None:
+    """By a loader of its own, as after a restart. `months`: of the operator's time zone, if it is not UTC."""
+    each = loader(engine, folder, octets=octets, months=months)
     while each.step():
         pass
 
