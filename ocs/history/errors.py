@@ -13,6 +13,9 @@ class SchemaError(Exception):
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error, SchemaError)
 """What a use of the database may raise. psycopg.Error: of rows that bypass SQLAlchemy (COPY)."""
 
+_NO_FILE = "unable to open database file"
+"""SQLite's words for a file in a folder that does not exist."""
+
 
 def reason(error: Exception) -> str:
     """Without statement and parameters, which may name subscribers."""
@@ -20,4 +23,6 @@ def reason(error: Exception) -> str:
     if isinstance(cause, SQLAlchemyError):
         return type(cause).__name__
     first, _, _ = str(cause).strip().partition("\n")
+    if first == _NO_FILE:
+        return "there is no history yet; `ocs serve` makes it in server.data_dir"
     return first if isinstance(cause, SchemaError) else f"{type(cause).__name__}: {first}".removesuffix(": ")
