@@ -37,9 +37,13 @@ def dashboard_queries() -> Iterator[tuple[str, str]]:
             yield f"{name}: annotation {annotation['name']}", annotation["expr"]
 
 
+def groups(file: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / file).read_text("utf-8"))["groups"]
+    return found
+
+
 def rules(file: str) -> list[dict[str, Any]]:
-    groups = yaml.safe_load((PROMETHEUS / file).read_text("utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
+    return [rule for group in groups(file) for rule in group["rules"]]
 
 
 def alerts() -> list[dict[str, Any]]:

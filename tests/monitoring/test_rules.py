@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 import yaml
 
 from tests.monitoring.alert_cases import CASES, Case
-from tests.monitoring.queries import PROMETHEUS, ROOT, alerts
+from tests.monitoring.queries import PROMETHEUS, ROOT, alerts, groups, rules
+
+RULE_FILES = ("recording.yml", "alerts.yml")
+RECORDED = re.compile(r"\bocs:[a-z0-9_:]+")
 
 
 def promtool(*arguments: str) -> str:
@@ -52,9 +56,33 @@ def _tested(name: str, case: Case, series: dict[str, str], samples: list[dict[st
 
 
 def _run(path: Path, step: str, tests: list[dict[str, object]]) -> None:
-    files = [str(PROMETHEUS / name) for name in ("recording.yml", "alerts.yml")]
-    path.write_text(yaml.safe_dump({"rule_files": files, "evaluation_interval": step, "tests": tests}), "utf-8")
+    """Evaluates the groups in the order of RULE_FILES. Without an order, promtool takes a random one. If alerts come
+    before recording rules, they see values one step old; above 5 min (lookback of Prometheus) they see none.
+    """
+    written = {
+        "rule_files": [str(PROMETHEUS / file) for file in RULE_FILES],
+        "evaluation_interval": step,
+        "group_eval_order": [group["name"] for file in RULE_FILES for group in groups(file)],
+        "tests": tests,
+    }
+    path.write_text(yaml.safe_dump(written), "utf-8")
     assert "SUCCESS" in promtool("test", "rules", str(path))
+
+
+def test_a_rule_reads_only_what_rules_before_it_record() -> None:
+    recorded: set[str] = set()
+    read: set[str] = set()
+    for rule in (rule for file in RULE_FILES for rule in rules(file)):
+        names = set(RECORDED.findall(rule["expr"]))
+        assert names <= recorded, rule.get("record") or rule["alert"]
+        read |= names
+        recorded |= {rule["record"]} if "record" in rule else set()
+    assert read, "no rule reads a recorded series"
+
+
+def test_the_names_of_groups_differ() -> None:
+    names = [group["name"] for file in RULE_FILES for group in groups(file)]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("step", ["1m", "30m"])
