@@ -19,8 +19,8 @@ from simulator.dialects import origin_host, render
 from simulator.identifiers import new_run, session_id
 from simulator.peer import CMD_RAR, DiameterPeer, Identity, PeerError
 from simulator.plan import Plan, PlannedSession
-from simulator.requests import Element, Request
-from simulator.tally import Tally
+from simulator.requests import Element, Kind, Request
+from simulator.tally import SUCCESS, Tally
 from simulator.wire import FLAG_REPEAT, Answer, read_answer
 
 TX_S = 10.0
@@ -29,6 +29,8 @@ REPEAT_AFTER_LOSS_S = 0.05
 """Seconds before a request whose answer is lost on purpose is repeated; Tx would only lengthen the run."""
 MAX_REPEATS = 2
 """Most repetitions of a request; then it counts as unanswered."""
+PROTOCOL_ERRORS = 3
+"""First digit of their Result-Codes (RFC 6733 §7.1.3)."""
 RECONNECTS, RECONNECT_PAUSE_S = 50, 0.2
 """A restarting server has ten seconds. (Tc of RFC 6733 §2.1 is 30 s: too long for compressed time.)"""
 FLAGS_AT = 4
@@ -269,7 +271,10 @@ class Engine:
         tally.answered += 1
         tally.results[answer.result_code] += 1
         if first is not None and not _equal(first, answer):
-            tally.unequal_repeats += 1
+            if is_final(request.kind, first.result_code):
+                tally.unequal(request.session_id, request.kind, request.number, first.result_code, answer.result_code)
+            else:
+                tally.evaluated_anew += 1
         for part in request.parts:
             if part.used:
                 tally.used[_traffic(request), request.place.id] += part.used
@@ -277,6 +282,16 @@ class Engine:
             tally.used[_traffic(request), request.place.id] += sum(
                 service.granted or 0 for service in (*answer.services, answer.command)
             )
+
+
+def is_final(kind: Kind, result_code: int) -> bool:
+    """Whether a repetition must get this answer again. A refused opening or event changed nothing, and is evaluated
+    anew: meanwhile another session may have released credit (docs/LEDGER.md, Repetitions). After a protocol error
+    (RFC 6733 §7.1.3) the client does not know whether its request was handled.
+    """
+    if result_code // 1000 == PROTOCOL_ERRORS:
+        return False
+    return result_code == SUCCESS or kind in (Kind.UPDATE, Kind.TERMINATION)
 
 
 def _equal(first: Answer, second: Answer) -> bool:

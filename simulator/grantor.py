@@ -53,19 +53,27 @@ def blind(request: CreditControlRequest, mscc: MultipleServicesCreditControl) ->
     return Grant(asked.cc_total_octets or asked.cc_time or asked.cc_service_specific_units or 0)
 
 
+CommandCode = Callable[[CreditControlRequest], int]
+"""The Result-Code at command level."""
+
+
+def success(request: CreditControlRequest) -> int:
+    return 2001
+
+
 class _GrantingApplication(Application):  # type: ignore[misc, unused-ignore]
     """Answers every CCR at once in the node's thread: the fastest way to use the library."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, command_code: CommandCode) -> None:
         super().__init__(APP_CREDIT_CONTROL, is_auth_application=True)
-        self.policy = policy
+        self.policy, self.command_code = policy, command_code
         self.requests: list[CreditControlRequest] | None = None
 
     def handle_request(self, message: Message) -> None:
         assert isinstance(message, CreditControlRequest)
         if self.requests is not None:
             self.requests.append(message)
-        answer: CreditControlAnswer = self.generate_answer(message, result_code=2001)
+        answer: CreditControlAnswer = self.generate_answer(message, result_code=self.command_code(message))
         answer.cc_request_type = message.cc_request_type
         answer.cc_request_number = message.cc_request_number
         for mscc in message.multiple_services_credit_control:
@@ -110,10 +118,11 @@ class Grantor:
         realm: str = "example.net",
         peers: tuple[str, ...] = (),
         policy: Policy = blind,
+        command_code: CommandCode = success,
         keep_requests: bool = False,
     ) -> None:
         self.host, self.port = host, port or _free_port(host)
-        self.application = _GrantingApplication(policy)
+        self.application = _GrantingApplication(policy, command_code)
         if keep_requests:
             self.application.requests = []
         self._node = Node(f"grantor.{realm}", realm, ip_addresses=[host], tcp_port=self.port)

@@ -37,7 +37,11 @@ def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
         plot_blocked=_markup(plots.blocked(outcome.tally)),
         plot_story=_markup(story_plot.story(outcome.story)) if outcome.story else "",
         plot_money=_markup(plots.money(outcome.money)) if outcome.money else "",
-        findings=[*outcome.books_findings, *(outcome.audit.findings if outcome.audit else [])],
+        findings=[
+            *outcome.tally.unequal_texts,
+            *outcome.books_findings,
+            *(outcome.audit.findings if outcome.audit else []),
+        ],
     )
 
 
@@ -58,7 +62,8 @@ def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
         (
             not summary.unequal_repeats,
             "repetitions got the same answer and changed nothing",
-            f"{summary.repeats:,} repeated",
+            f"{summary.repeats:,} repeated"
+            + (f", {summary.evaluated_anew:,} after a refusal evaluated anew" if summary.evaluated_anew else ""),
         ),
     ]
     if outcome.replayed:

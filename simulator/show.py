@@ -128,6 +128,10 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
             f"money: paid in {eur(money['paid_in'])} = left {eur(money['left'])} + held {eur(money['held'])}"
             f" + spent {eur(money['spent'])} EUR"
         )
+    if summary.unequal_repeats:
+        console.print(f"[red]✗[/] {summary.unequal_repeats} repetitions got another answer than the first request")
+    for text in outcome.tally.unequal_texts:
+        console.print(f"  {text}", style="red", highlight=False)
     for finding in outcome.books_findings:
         console.print(f"[red]✗[/] {finding}")
     if outcome.audit is not None:

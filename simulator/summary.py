@@ -42,6 +42,8 @@ class RunSummary:
     unanswered: int
     repeats: int
     unequal_repeats: int
+    evaluated_anew: int
+    """Repetitions of a refused opening or event, or after a protocol error, with another answer than the first."""
     requests_by_service: Mapping[str, int]
     requests_by_type: Mapping[str, int]
     result_codes: Mapping[str, int]
@@ -122,6 +124,7 @@ def summarise_run(tally: Tally, *, scenario: str, seed: int, speed: float, wall_
         unanswered=tally.unanswered,
         repeats=tally.repeats,
         unequal_repeats=tally.unequal_repeats,
+        evaluated_anew=tally.evaluated_anew,
         requests_by_service=dict(sorted(by_service.items())),
         requests_by_type=dict(sorted(by_type.items())),
         result_codes={str(code): count for code, count in sorted(tally.results.items())},

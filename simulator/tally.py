@@ -9,6 +9,7 @@ from simulator.stats import Latencies
 
 SUCCESS = 2001
 CREDIT_LIMIT_REACHED, END_USER_SERVICE_DENIED = 4012, 4010
+MAX_UNEQUAL_TEXTS = 20
 REFUSALS = frozenset((4010, 4012, 5003, 5030, 5031))
 """Result-Codes that refuse a service for a business reason."""
 
@@ -65,7 +66,11 @@ class Tally:
     """(service, Result-Code in its MSCC)."""
     repeats: int = 0
     unequal_repeats: int = 0
-    """Repetitions with another answer than the first: must stay 0."""
+    """Repetitions with another answer than the first, which was final: must stay 0."""
+    unequal_texts: list[str] = field(default_factory=list)
+    """Which they were, of the first MAX_UNEQUAL_TEXTS."""
+    evaluated_anew: int = 0
+    """Repetitions with another answer than the first, which was a refusal that nothing remembers."""
     unanswered: int = 0
     lost_on_purpose: int = 0
     answered: int = 0
@@ -88,6 +93,13 @@ class Tally:
     reconnects: int = 0
     sessions: list[SessionReport] = field(default_factory=list)
     live_sessions: int = 0
+
+    def unequal(self, session_id: str, kind: str, number: int, first_code: int, second_code: int) -> None:
+        """A repetition got another answer than the first one."""
+        self.unequal_repeats += 1
+        if len(self.unequal_texts) < MAX_UNEQUAL_TEXTS:
+            other = "with other contents" if first_code == second_code else f"then {second_code}"
+            self.unequal_texts.append(f"{session_id} CCR-{kind} #{number}: answered {first_code}, {other}")
 
     @property
     def sent(self) -> int:

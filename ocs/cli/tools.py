@@ -56,7 +56,7 @@ def list_sessions(
         rows: list[dict[str, object]] = []
         async for view in backend.views():
             rows += [{"msisdn": view.msisdn, **row} for session in view.live_sessions for row in session_rows(session)]
-            if len(rows) >= limit:
+            if len(rows) > limit:
                 break
         if json:
             print_json(rows[:limit])
@@ -64,8 +64,8 @@ def list_sessions(
             print("there are no open sessions")
         else:
             print_sessions(rows[:limit])
-            if len(rows) >= limit:
-                print(f"these are the first {limit}: --limit shows more", file=sys.stderr)
+        if len(rows) > limit:
+            print(f"these are the first {limit}: --limit shows more", file=sys.stderr)
         for line in backend.unread:
             print(line, file=sys.stderr)
         if backend.unread:

@@ -11,12 +11,13 @@ import pytest
 from diameter.message.commands.credit_control import CreditControlRequest
 
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
-from simulator.engine import Engine, Target
+from simulator.engine import Engine, Target, is_final
 from simulator.grantor import Grantor
 from simulator.peer import DiameterPeer, Identity, PeerError
 from simulator.plan import Plan, make_plan
+from simulator.requests import Kind
 from simulator.scenario import load_scenario
-from simulator.tally import Tally
+from simulator.tally import MAX_UNEQUAL_TEXTS, Tally
 
 SPEED = 1800.0
 
@@ -78,6 +79,45 @@ async def test_lost_answers_are_asked_for_again_with_the_t_flag(
         first = firsts[request.session_id, request.cc_request_number]
         assert first.end_to_end_identifier == request.header.end_to_end_identifier
         assert first.hop_by_hop_identifier != request.header.hop_by_hop_identifier
+
+
+async def _lost_once(requests: list[CreditControlRequest], codes: tuple[int, int]) -> Tally:
+    """Every session loses its first answer. A request is answered with the first code, its repetition with the second;
+    `requests` receives them.
+    """
+
+    def code(request: CreditControlRequest) -> int:
+        requests.append(request)
+        return codes[request.header.is_retransmit]
+
+    plan = small_plan()
+    sessions = tuple(replace(each, lost_answers=frozenset({0})) for each in plan.sessions)
+    with Grantor(command_code=code) as server:
+        return await play(server, replace(plan, sessions=sessions))
+
+
+@pytest.mark.parametrize(
+    ("codes", "final"), [((4012, 2001), False), ((3004, 2001), False), ((2001, 4012), True), ((2001, 2001), True)]
+)
+async def test_only_a_final_answer_must_be_repeated(codes: tuple[int, int], final: bool) -> None:
+    """A refused opening or event is evaluated anew (docs/LEDGER.md, Repetitions), and so is any request after a
+    protocol error. What was granted stays granted.
+    """
+    requests: list[CreditControlRequest] = []
+    tally = await _lost_once(requests, codes)
+    repeated = sum(request.header.is_retransmit for request in requests)
+    assert repeated == tally.repeats > 10
+    other = 0 if codes[0] == codes[1] else repeated
+    assert (tally.evaluated_anew, tally.unequal_repeats) == ((0, other) if final else (other, 0))
+    assert len(tally.unequal_texts) == min(tally.unequal_repeats, MAX_UNEQUAL_TEXTS)
+    assert all(text.endswith("answered 2001, then 4012") for text in tally.unequal_texts)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_an_update_or_termination_that_is_refused_is_refused_again(kind: Kind) -> None:
+    assert is_final(kind, 2001)
+    assert not is_final(kind, 3002)
+    assert is_final(kind, 4012) == is_final(kind, 5002) == (kind in (Kind.UPDATE, Kind.TERMINATION))
 
 
 async def test_a_peer_that_the_server_does_not_know_is_told_why(grantor: Grantor) -> None:

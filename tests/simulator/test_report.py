@@ -110,6 +110,18 @@ def test_unanswered_requests_and_unequal_repeats_make_a_run_bad() -> None:
         assert not RunOutcome(summarise_run(tally, scenario="x", seed=1, speed=1.0, wall_s=1.0), tally).ok
 
 
+def test_repetitions_with_another_answer_are_named(tmp_path: Path) -> None:
+    made = outcome()
+    made.tally.unequal("pgw;1;7", "U", 3, 2001, 5012)
+    made.summary = summarise_run(made.tally, scenario="x", seed=1, speed=1.0, wall_s=1.0)
+    out = io.StringIO()
+    print_outcome(Console(file=out, width=200), made)
+    assert "✗ 1 repetitions got another answer" in out.getvalue()
+    write_report(made, tmp_path / "report.html", made_at=MADE_AT)
+    for text in (out.getvalue(), (tmp_path / "report.html").read_text("utf-8")):
+        assert "pgw;1;7 CCR-U #3: answered 2001, then 5012" in text
+
+
 def test_the_summary_for_people_and_for_programs() -> None:
     out = io.StringIO()
     print_outcome(Console(file=out, width=200), outcome())

@@ -558,11 +558,12 @@ async def _charge(ledger: RedisLedger, request: ChargeRequest) -> ChargeOutcome:
 
 
 def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
-    before = json.loads(ocs("session", "list", "--json")[1])
+    everything = ("session", "list", "--limit", "1000")
+    before = json.loads(ocs(*everything, "--json")[1])
     create(ocs, "38668100030", "--credit", "1")
     asyncio.run(_open_session(url, "38668100030"))
-    status, out, _ = ocs("session", "list", "--json")
-    assert status == 0
+    status, out, error = ocs(*everything, "--json")
+    assert (status, error) == (0, "")
     (row,) = [each for each in json.loads(out) if each not in before]
     expected = {
         "msisdn": "38668100030",
@@ -572,12 +573,25 @@ def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
         "held_micro_eur": 6_900,
     }
     assert {name: row[name] for name in expected} == expected
-    assert "pgw;1;2" in ocs("session", "list")[1]
-    assert len(json.loads(ocs("session", "list", "--limit", "1", "--json")[1])) == 1
+    assert "pgw;1;2" in ocs(*everything)[1]
     view = shown(ocs, "38668100030")
     assert view["held_micro_eur"] == 6_900
     assert view["sessions"] == [{name: value for name, value in row.items() if name != "msisdn"}]
     assert "pgw;1;2" in ocs("account", "show", "38668100030")[1]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_list_of_sessions_that_is_cut_says_so(ocs: Call, url: str, form: tuple[str, ...]) -> None:
+    """Beside the list, on standard error; a list of exactly so many rows is whole."""
+    number = "3866810003" + str(6 + len(form))
+    create(ocs, number, "--credit", "1")
+    for session in ("first", "second"):
+        asyncio.run(_open_session(url, number, f"{number};{session}"))
+    rows = len(json.loads(ocs("session", "list", "--limit", "1000", "--json")[1]))
+    assert ocs("session", "list", "--limit", str(rows), *form)[2] == ""
+    assert len(json.loads(ocs("session", "list", "--limit", str(rows - 1), "--json")[1])) == rows - 1
+    cut = ocs("session", "list", "--limit", str(rows - 1), *form)[2]
+    assert cut == f"these are the first {rows - 1}: --limit shows more\n"
 
 
 @rule("HOT-RAT-2")
