@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Processes of the tests: many wait for timers or servers, so there are more than processors.
-TESTERS ?= $(shell echo $$((3 * $$(nproc))))
+TESTERS ?= $(shell echo $$((2 * $$(nproc))))
 # A hundred servers start in the tests: each would compile all its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 # The part of the tests that needs little time and no program besides Python.
