@@ -78,6 +78,7 @@ class Serving:
         (folder / "ocs.toml").write_text(config, encoding="utf-8")
         self.log = (folder / "log").open("ab")
         self.environment = environment(redis_url)
+        self._clients: list[Client] = []
         self.process = subprocess.Popen(
             [*COMMAND, "serve", "--config", "ocs.toml"], cwd=folder, env=self.environment, stderr=self.log
         )
@@ -108,8 +109,10 @@ class Serving:
         return self.health() == 200
 
     def connect(self) -> Client:
+        """Closed by `end` at the latest, so a test that fails leaves no socket to the next one."""
         host, port = self.facts()["diameter"][0].rsplit(":", 1)
-        return connect((host, int(port)))
+        self._clients.append(connect((host, int(port))))
+        return self._clients[-1]
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs an `ocs` command beside the server."""
@@ -143,7 +146,7 @@ class Serving:
         return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
 
     def end(self) -> None:
-        """Stops it in order. TimeoutExpired: it did not end, and was killed."""
+        """Stops it in order, then closes its clients. TimeoutExpired: it did not end, and was killed."""
         try:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
@@ -154,6 +157,8 @@ class Serving:
             raise
         finally:
             self.log.close()
+            for client in self._clients:
+                client.close()
 
 
 class Books:

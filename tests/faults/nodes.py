@@ -113,6 +113,7 @@ class Node:
         self.to_redis = Proxy(redis_port)
         self._folder = folder / f"node{number + 1}"
         self._config = settings(self.identity, housekeeper=number == 0, certificates=certificates)
+        self._clients: list[MovingClient] = []
         self.serving = self._start()
         self.to_node = Proxy(self._port())
 
@@ -124,8 +125,10 @@ class Node:
         return int(self.serving.facts()[where][0].rsplit(":", 1)[1])
 
     def connect(self, timeout_s: float) -> MovingClient:
+        """Closed by `close` at the latest."""
         tls = None if self.certificates is None else (self.certificates.client(ORIGIN_HOST), self.identity)
-        return MovingClient(("127.0.0.1", self.to_node.port), timeout_s, tls)
+        self._clients.append(MovingClient(("127.0.0.1", self.to_node.port), timeout_s, tls))
+        return self._clients[-1]
 
     def stop(self) -> None:
         """Stops in order, with DPR."""
@@ -149,6 +152,8 @@ class Node:
         self.to_node.upstream_port = self._port()
 
     def close(self) -> None:
+        for client in self._clients:
+            client.close()
         self.to_redis.let_pass()
         self.to_redis.heal()
         self.serving.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Self
 
 from protocol import commands
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
@@ -52,6 +52,12 @@ class Pgw:
         self.number = 0
         self.set_aside: list[tuple[Header, bytes]] = []
         """Requests from the server that came before an answer."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @classmethod
     async def connect(cls, serving: Serving, host: str = HOST, peer: str = "") -> Pgw:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,19 @@ async def counted(serving: Serving, command: str, result: str, number: int) -> N
     assert answers(serving, command, result) == number
 
 
+@pytest.fixture
+async def pgws() -> AsyncIterator[list[Pgw]]:
+    """For the connections of a test, which are closed at its end."""
+    pgws: list[Pgw] = []
+    yield pgws
+    for pgw in pgws:
+        pgw.close()
+
+
 async def test_of_two_workers_the_one_that_has_the_client_asks_it_once(
-    one_server: Serving, ledger: RedisLedger, msisdn: str
+    one_server: Serving, pgws: list[Pgw], ledger: RedisLedger, msisdn: str
 ) -> None:
     account_id = await open_account(ledger, msisdn, 5_000_000)
-    pgws: list[Pgw] = []
     before = answers(one_server, "RAR", "2002")
     while len(set(one_server.holders().values())) < 2:
         assert len(pgws) < MAX_PEERS, "all connections have landed on one worker"
@@ -135,10 +144,9 @@ async def test_a_top_up_while_the_client_is_away_reaches_it_when_it_comes_back(
     await asyncio.sleep(0.3)
     await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference=msisdn, **when())
     await asyncio.sleep(0.3)
-    again = await Pgw.connect(one_server, pgw.host)
-    await again.agree(ReAuthRequest, sid, 2002)
-    await again.nothing_more()
-    again.close()
+    with await Pgw.connect(one_server, pgw.host) as again:
+        await again.agree(ReAuthRequest, sid, 2002)
+        await again.nothing_more()
     await counted(one_server, "RAR", "unreachable", 0)
 
 

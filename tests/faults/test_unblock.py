@@ -40,9 +40,14 @@ def relayed(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
 
 @pytest.fixture
 async def gateway(serving: Serving) -> AsyncIterator[Pgw]:
-    gateway = await Pgw.connect(serving)
-    yield gateway
-    gateway.close()
+    with await Pgw.connect(serving) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def silent(relayed: Serving) -> AsyncIterator[Pgw]:
+    with await Pgw.connect(relayed, "silent.example.net", RELAY) as silent:
+        yield silent
 
 
 @pytest.mark.alone
@@ -99,8 +104,7 @@ async def test_a_block_aborts_the_sessions(pgw: Pgw, ledger: RedisLedger, msisdn
 
 
 @pytest.mark.alone
-async def test_a_silent_client_behind_the_same_relay_holds_up_nobody(relayed: Serving, ledger: RedisLedger) -> None:
-    silent = await Pgw.connect(relayed, "silent.example.net", RELAY)
+async def test_a_silent_client_behind_the_same_relay_holds_up_nobody(silent: Pgw, ledger: RedisLedger) -> None:
     other = Pgw(silent.client, HOST, RELAY)
     accounts = []
     for number in range(SILENT_SESSIONS + BEHIND_TOP_UPS):
@@ -129,4 +133,3 @@ async def test_a_silent_client_behind_the_same_relay_holds_up_nobody(relayed: Se
         f"the same beside {SILENT_SESSIONS} sessions that never answer: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
     )
     assert p99 < TARGET_S
-    silent.close()

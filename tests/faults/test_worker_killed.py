@@ -127,18 +127,16 @@ async def test_a_client_is_asked_over_its_new_connection_when_its_worker_was_kil
     serving: Serving, ledger: RedisLedger
 ) -> None:
     account_id = await open_account(ledger, MSISDN, 5_000)
-    pgw = await Pgw.connect(serving)
-    sid = await pgw.open(MSISDN)
-    killed = serving.worker()
-    os.kill(killed, signal.SIGKILL)
-    await asyncio.to_thread(wait_for, lambda: serving.worker() not in (0, killed) and serving.health() == 200)
-    again = await Pgw.connect(serving)
-    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
-    await again.agree(ReAuthRequest, sid, 2002)
-    (mscc,) = (await again.charge(sid, 2, 1, MSISDN, want=MB)).multiple_services_credit_control
+    with await Pgw.connect(serving) as pgw:
+        sid = await pgw.open(MSISDN)
+        killed = serving.worker()
+        os.kill(killed, signal.SIGKILL)
+        await asyncio.to_thread(wait_for, lambda: serving.worker() not in (0, killed) and serving.health() == 200)
+    with await Pgw.connect(serving) as again:
+        await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
+        await again.agree(ReAuthRequest, sid, 2002)
+        (mscc,) = (await again.charge(sid, 2, 1, MSISDN, want=MB)).multiple_services_credit_control
     assert mscc.result_code == 2001 and mscc.final_unit_indication is None
-    pgw.close()
-    again.close()
 
 
 @pytest.mark.long

@@ -1,10 +1,10 @@
 """The catalogue's versions in the ledger: the versions that were loaded, who reads them, and product terms by time.
 
-A version is loaded for all readers (workers and housekeepers of all nodes) or for none. It is offered; each reader
-compiles it and answers; it is accepted in one step, only if every reader that is there has answered that it can use
-it, and only to begin ACCEPT_AHEAD_S later. A reader looks every half second. What it knows is complete for the next
-ACCEPT_AHEAD_S, so one that could not look for READER_STALE_S does not charge until it has looked again, and one that
-was silent for READER_GONE_S is not waited for.
+A version is loaded for all readers (workers, housekeepers, backoffices and APIs of all nodes) or for none. It is
+offered; each reader compiles it and answers; it is accepted in one step, only if every reader that is there has
+answered that it can use it, and only to begin ACCEPT_AHEAD_S later. A reader looks every half second. What it knows is
+complete for the next ACCEPT_AHEAD_S, so a worker that could not look for READER_STALE_S does not charge until it has
+looked again, and a reader that was silent for READER_GONE_S is not waited for.
 
 Keys of partition 0: see keys.py. Redis's clock counts.
 """
