@@ -113,14 +113,26 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             ocs(["account", "topup", msisdn, "--amount", "5.00", "--reference", f"w-{msisdn}"], config)
 
         top_up(plan.subscribers[0].msisdn)
-        with contextlib.suppress(urllib.error.HTTPError):  # without a key: 401
-            urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/v1/accounts/{plan.subscribers[0].msisdn}", timeout=10)
+        _ask_without_a_key(f"http://127.0.0.1:{ports[1]}/v1/accounts/{plan.subscribers[0].msisdn}")
         target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)
         run_plan(plan, target, name="small", seed=1, speed=60.0, top_up=top_up, metrics=metrics)
         _wait_for(found, 'ocs_money_eur{part="paid_in"} > 0')
         _wait_for(found, "ocs_history_rows_total > 0")
         _wait_for(found, "ocs_sim_answers_total > 0")
         yield found
+
+
+def _ask_without_a_key(url: str) -> None:
+    """The API starts after the workers, so it may not listen yet."""
+    deadline = time.monotonic() + SETTLED_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=10)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert time.monotonic() < deadline, url
+            time.sleep(0.5)
 
 
 def _wait_for(watched: Watched, expr: str) -> None:
