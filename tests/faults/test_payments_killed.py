@@ -31,6 +31,7 @@ from simulator.payment_provider import Behaviour, PaymentProvider
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
 from tests.faults.harness import CONFIG, PARTITIONS, Serving, wait_for
+from tests.ocs.ledger.books import flush
 from tests.rules import rule
 
 MB = 1024 * 1024
@@ -133,6 +134,7 @@ def test_processes_that_are_killed_neither_debit_twice_nor_credit_twice(redis_7:
     chance = random.Random(14)
     bank = Bank()
     try:
+        flush(redis_7.url)  # other tests of this process have used it
         with serving(tmp_path, redis_7, bank) as server:
             address = wait_for(lambda: server.facts().get("api"))
             bank.provider.webhook_url = f"http://{address}/v1/payments/webhook"
