@@ -34,6 +34,8 @@ class Container:
     limits: RateLimits
     monotonic: Callable[[], float]
     """Seconds; only differences mean something."""
+    is_current: Callable[[], bool] = lambda: True
+    """Every version of the catalogue that is in force is known (`CatalogueReader.is_current`)."""
     payments: Payments | None = None
     """Mandates, orders and the provider; None = [payments] has none."""
     slow: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
+RETRY_AFTER = str(problems.RETRY_AFTER_S)
 
 
 def router(prefix: str, tag: str) -> APIRouter:
@@ -90,6 +91,8 @@ async def _admitted(request: Request, name: str, operation: Operation) -> Call:
         if operation.changes:
             await trail.note(call, problems.answer(error, call.request_id).status_code, None, None)
         raise
+    if operation.changes and not container.is_current():
+        raise ProblemError("stale", "the catalogue's versions could not be looked at", {"Retry-After": RETRY_AFTER})
     if await request.body() and not _is_json(request):
         raise ProblemError("media_type", "the body is not said to be JSON")
     return call

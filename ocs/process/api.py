@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -68,10 +68,11 @@ async def run_api(child: Child) -> None:
     os.nice(NICENESS)
     async with connected_ledger(child) as ledger:
         if ledger is not None:
-            async with reading_catalogue(CatalogueReader(child, ledger)), _following_ported_numbers(child):
+            reader = CatalogueReader(child, ledger)
+            async with reading_catalogue(reader), _following_ported_numbers(child):
                 payments = payments_of(child, ledger)
                 try:
-                    await _serve(child, ledger, payments)
+                    await _serve(child, container_of(child, ledger, payments, reader.is_current))
                 finally:
                     await payments.close()
 
@@ -110,7 +111,12 @@ def payments_of(child: Child, ledger: RedisLedger) -> Payments:
         raise StartError(str(error)) from None
 
 
-def container_of(child: Child, ledger: RedisLedger, payments: Payments | None = None) -> Container:
+def container_of(
+    child: Child,
+    ledger: RedisLedger,
+    payments: Payments | None = None,
+    is_current: Callable[[], bool] = lambda: True,
+) -> Container:
     api, monotonic = child.settings.api, child.environment.monotonic
     return Container(
         backend=Backend(ledger, child.catalogue, child.environment, voucher_key(child.settings)),
@@ -121,11 +127,12 @@ def container_of(child: Child, ledger: RedisLedger, payments: Payments | None = 
         history=history_of(child.settings, ledger, child.environment.now),
         notices=notices_of(child.settings, child.catalogue, child.environment.now),
         payments=payments,
+        is_current=is_current,
     )
 
 
-async def _serve(child: Child, ledger: RedisLedger, payments: Payments) -> None:
-    app = create(container_of(child, ledger, payments), importlib.metadata.version("ocs"))
+async def _serve(child: Child, container: Container) -> None:
+    app = create(container, importlib.metadata.version("ocs"))
     config = uvicorn_config(app, child.settings)
     config.load()
     server = Server(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import Response
 
 from ocs.accounts import inputs
+from ocs.accounts.errors import RefusedError, UnknownError
 from ocs.api.call import Call, TheCall
 from ocs.api.models import groups as models
 from ocs.api.models.common import MsisdnPath
@@ -31,6 +32,10 @@ from ocs.history.service import parse_month
 from ocs.history.tables import group_table
 
 router = operations("/v1/groups", "groups")
+
+
+TELLS_OF_A_STRANGER = frozenset({"account", "no_puk", "puk", "puk_blocked"})
+"""Codes by which somebody without the PUK1 could learn which numbers exist; only customer care is told them apart."""
 
 
 async def _group(group: str, call: Call) -> Group:
@@ -90,7 +95,12 @@ async def add_number(group: GroupPath, body: AddNumber, call: TheCall) -> Group:
         terms = inputs.package_on_sale(body.package, catalogue.products, catalogue.now()) if body.package else None
         await groups.add_new(group, msisdn=body.msisdn, imsi=body.imsi, puk=body.puk, package=terms)
     else:
-        await groups.add(group, msisdn=body.msisdn, puk=body.puk)
+        try:
+            await groups.add(group, msisdn=body.msisdn, puk=body.puk)
+        except (UnknownError, RefusedError) as error:
+            if call.role is Role.CARE or error.code not in TELLS_OF_A_STRANGER:
+                raise
+            raise ProblemError("puk", f"this is not the PUK1 of {body.msisdn}, or it cannot be added") from None
     return await _group(group, call)
 
 

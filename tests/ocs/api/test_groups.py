@@ -42,6 +42,23 @@ async def test_the_administrator_adds_and_removes_numbers(desk: Desk) -> None:
 
 
 @rule("HOT-GRP-1")
+async def test_an_administrator_without_the_puk_learns_nothing_of_a_number(desk: Desk) -> None:
+    """No account, no PUK1 known, a wrong one, one wrong too often: the answers differ by the number only."""
+    with_puk, missing = "38668200031", "38668200032"
+    await desk.open(with_puk)
+    assert (await desk.put(f"/v1/accounts/{with_puk}/puk", json={"puk": PUK})).status_code == 200
+    answers = []
+    for msisdn in (FOREIGN, missing, *[with_puk] * 12):
+        body = {"msisdn": msisdn, "puk": "00000000"}
+        answer = (await desk.post(f"/v1/groups/{GROUP}/numbers", ADMIN, json=body)).json()
+        del answer["request_id"]
+        answers.append(str(answer).replace(msisdn, "N"))
+    assert len(set(answers)) == 1, set(answers)
+    told = await desk.post(f"/v1/groups/{GROUP}/numbers", CARE, json={"msisdn": with_puk, "puk": PUK})
+    assert told.json()["code"] == "puk_blocked"
+
+
+@rule("HOT-GRP-1")
 async def test_groups_are_listed_and_changed(desk: Desk) -> None:
     created = await desk.post("/v1/groups", json={"name": "Druga", "administrator": FOREIGN, "payer": "M-2"})
     assert created.status_code == 201 and numbers(created.json()) == [(FOREIGN, "administrator")]

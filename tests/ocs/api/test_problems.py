@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -146,6 +147,15 @@ async def test_an_internal_error_is_logged_and_says_nothing(
         answer = await desk.get(f"/v1/accounts/{OWN}")
     assert answer.status_code == 500 and "secret" not in answer.text and "Traceback" not in answer.text
     assert f"internal error in request {answer.json()['request_id']} of the API" in caplog.text
+
+
+async def test_a_process_that_may_not_know_the_prices_in_force_sells_nothing(desk: Desk) -> None:
+    desk.app.state.container = replace(desk.container, is_current=lambda: False)
+    refused = await desk.post(TOP_UPS, once="k-stale", json={"amount": "1.00"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "stale") and refused.headers["Retry-After"]
+    assert (await desk.get(f"/v1/accounts/{OWN}")).json()["credit"] == "20.00"
+    desk.app.state.container = desk.container
+    assert (await desk.post(TOP_UPS, once="k-stale", json={"amount": "1.00"})).json()["credit"] == "21.00"
 
 
 async def test_an_effect_whose_answer_was_lost_is_not_done_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
