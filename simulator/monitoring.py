@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class MonitoringError(SimulatorError):
     """Prometheus or Grafana failed."""
 
 
-class ChildServer:
+class ChildServer(ABC):
     """A program that serves HTTP on loopback, stopped by its process id. A context manager."""
 
     name = ""
@@ -42,8 +43,9 @@ class ChildServer:
         self.url = f"http://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """Program and arguments."""
 
     def environment(self) -> Mapping[str, str]:
         return os.environ

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -25,7 +25,7 @@ from ocs.catalogue.compile_products import compile_products
 from ocs.catalogue.compile_rates import SURCHARGE, RateCompiler, labels_of
 from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
-from ocs.catalogue.model import AnswerTable, General, PackageTable, RateTable, ServiceTable
+from ocs.catalogue.model import AnswerTable, PackageTable, RateTable, ServiceTable
 from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.ported_numbers import PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
@@ -33,6 +33,7 @@ from ocs.catalogue.public_holidays import compile_holidays
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.schedule import Schedule
 from ocs.catalogue.services import Service, Services
+from ocs.catalogue.valid_from import begins_at
 from ocs.catalogue.variants import VariantRates
 from ocs.values.life import LifeTerms
 from ocs.values.products import CounterTerms, PackageTerms, Product
@@ -365,49 +366,6 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
         _places=places,
         _destinations=destinations,
     )
-
-
-def begins_at(general: General, problems: Problems) -> int:
-    """Unix seconds of `valid_from`, 0 if there is none. A local time that does not exist, or that occurs twice and has
-    no offset, is a mistake: nobody can tell when the prices change.
-    """
-    if not general.valid_from:
-        return 0
-    zone = ZoneInfo(general.time_zone)
-    try:
-        said = datetime.fromisoformat(general.valid_from)
-        wall = said.replace(tzinfo=None)
-        offsets = sorted({wall.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta() for fold in (0, 1)})
-        found = [at for at in (wall - offset for offset in offsets) if _wall_time(at, zone) == wall]
-        if said.tzinfo is not None:
-            found = [at for at in found if at == said.astimezone(UTC).replace(tzinfo=None)]
-    except (ValueError, OverflowError):
-        problems.add("catalogue.valid_from", "must be a local time, such as 2026-12-01T00:00", general.valid_from)
-        raise CatalogueError(problems.found) from None
-    if len(found) != 1:
-        _add_no_beginning(wall, offsets, said.tzinfo is not None, general, problems)
-        raise CatalogueError(problems.found)
-    return int(found[0].replace(tzinfo=UTC).timestamp())
-
-
-def _wall_time(utc: datetime, zone: ZoneInfo) -> datetime:
-    return utc.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
-
-
-def _add_no_beginning(
-    wall: datetime, offsets: Sequence[timedelta], has_offset: bool, general: General, problems: Problems
-) -> None:
-    zone = ZoneInfo(general.time_zone)
-    texts = {wall.replace(tzinfo=timezone(each)).isoformat(timespec="minutes") for each in offsets}
-    if has_offset:
-        allowed = (
-            f"is no local time of {general.time_zone} with that offset; the offset may be left out where it is clear"
-        )
-    elif _wall_time(wall - offsets[0], zone) == wall:
-        allowed = f"occurs twice in {general.time_zone}: say which, {' or '.join(sorted(texts))}"
-    else:
-        allowed = f"does not exist in {general.time_zone}: the clock is put forward over it"
-    problems.add("catalogue.valid_from", allowed, general.valid_from)
 
 
 def _facts(tables: Tables, problems: Problems) -> frozenset[str]:

@@ -21,118 +21,18 @@ Amounts are micro-EUR (credit, held, debit …) or billable units; times are Uni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import msgpack
-
-EMPTY: tuple[object, ...] = ()
-
-
-def _unpacked(value: str | bytes) -> list[Any]:
-    """A value that is packed within a document. Octets that are no UTF-8 come as surrogates."""
-    octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-    rows: list[Any] = msgpack.unpackb(octets, strict_map_key=False, unicode_errors="surrogateescape")
-    return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a record. What else than a plain value it may hold:
-
-    - `many`: a list of records;
-    - `each`: a map of text to records;
-    - `one`: one record, or false;
-    - `packed`: a list of records as msgpack octets ("" = empty), so that a reader who does not need it does not unpack
-      it;
-    - `packed_one`: one record, packed in the same way.
-
-    `since`: the layout that added the field.
-    """
-
-    name: str
-    default: object = 0
-    many: str = ""
-    each: str = ""
-    one: str = ""
-    packed: str = ""
-    packed_one: str = ""
-    since: int = 2
-
-    @property
-    def record(self) -> str:
-        return self.many or self.each or self.one or self.packed or self.packed_one
-
-
-def _fields(text: str, *more: Field, default: object = 0, since: int = 2) -> tuple[Field, ...]:
-    return (*(Field(name, default, since=since) for name in text.split()), *more)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    version: int
-    readable_from: int
-    """Oldest version whose scripts can work on what this one writes."""
-    records: dict[str, tuple[Field, ...]] = field(default_factory=dict)
-
-    def index(self, record: str, name: str) -> int:
-        """Position of a field, from 0. KeyError: the record has no such field."""
-        for at, each in enumerate(self.records[record]):
-            if each.name == name:
-                return at
-        raise KeyError(f"{record} has no field {name!r}; it has {', '.join(f.name for f in self.records[record])}")
-
-    def new(self, record: str, **values: object) -> list[Any]:
-        """A row of defaults and `values`. KeyError: the record has no such field."""
-        row: list[Any] = []
-        for each in self.records[record]:
-            default = each.default
-            row.append(values.pop(each.name, [] if default == EMPTY else default))
-        if values:
-            raise KeyError(f"{record} has no field {next(iter(values))!r}")
-        return row
-
-    def writer(self, record: str, arguments: str, names: Mapping[str, Any], **values: str) -> Callable[..., list[Any]]:
-        """A function that makes a row from `arguments`. `values`: a Python expression for each field. KeyError: a field
-        has none, or the record has no such field."""
-        wanted = [each.name for each in self.records[record]]
-        if missing := set(wanted) ^ values.keys():
-            raise KeyError(f"{record}: {', '.join(sorted(missing))}")
-        row = ", ".join(values[name] for name in wanted)
-        made: Callable[..., list[Any]] = eval(f"lambda {arguments}: [{row}]", dict(names))
-        return made
-
-    def read(self, record: str, row: list[Any]) -> dict[str, Any]:
-        """A row by field names, nested records too. Fields newer than the row have their defaults."""
-        named: dict[str, Any] = {}
-        for at, each in enumerate(self.records[record]):
-            value: Any = row[at] if at < len(row) else each.default
-            if each.packed:
-                value = _unpacked(value) if value else []
-            if each.many or each.packed:
-                value = [self.read(each.record, inner) for inner in value]
-            elif each.each:
-                pairs = value.items() if isinstance(value, dict) else ()  # an empty map is packed as an empty array
-                value = {name: self.read(each.each, inner) for name, inner in pairs}
-            elif each.packed_one:
-                value = self.read(each.packed_one, _unpacked(value)) if value else None
-            elif each.one:
-                value = self.read(each.one, value) if value else None
-            named[each.name] = value
-        return named
-
+from ocs.ledger.records import EMPTY, Field, Layout, fields
 
 _DOCUMENT = {
     "account": (
-        *_fields("version readable_from"),
-        *_fields("msisdn imsi state", default=""),
-        *_fields("active_until told_inactive credit held paid_in spent refunded expired"),
+        *fields("version readable_from"),
+        *fields("msisdn imsi state", default=""),
+        *fields("active_until told_inactive credit held paid_in spent refunded expired"),
         Field("bars", ""),
         Field("pool", ""),
         # `due`: score in the due set, 0 = not in it. `scarce_until`: until then grants leave room for others, because a
         # request got nothing while others held money.
-        *_fields("due last_instance scarce_until"),
+        *fields("due last_instance scarce_until"),
         # `moved_to`: the account's new id. `moved_from`: its old ids; until `look_back_until` answers may be stored
         # under them.
         Field("moved_to", ""),
@@ -141,7 +41,7 @@ _DOCUMENT = {
         Field("subscriptions", "", packed="subscription"),
         # Kept from `subscriptions`: earliest end of a running period, when the first is due (0 = never), how many are
         # armed.
-        *_fields("period_ends subscriptions_due armed"),
+        *fields("period_ends subscriptions_due armed"),
         Field("buckets", EMPTY, many="bucket"),
         Field("counters", EMPTY, many="counter"),
         Field("agenda", "", many="entry"),
@@ -150,25 +50,25 @@ _DOCUMENT = {
         Field("facts", "", since=3),
         Field("measures", "", packed="measure", since=3),
         # Of the serving network, "" = home; `seen`: "AT 1795000000,": countries, and when each was left.
-        *_fields("country seen", default="", since=3),
+        *fields("country seen", default="", since=3),
         # `promotional`: part of the credit that is never paid out. `told_expiring`: 1 that the account will be
         # inactive, 2 that it will be terminated.
-        *_fields("promotional told_expiring", since=3),
+        *fields("promotional told_expiring", since=3),
         # `blocks`: reasons for which it is blocked, sorted, with commas. `barred_equipment`: of these an event was
         # written, each with a comma. `leaving`: subscriber id that it had before, whose index entry may still be there.
-        *_fields("blocks barred_equipment leaving", default="", since=3),
+        *fields("blocks barred_equipment leaving", default="", since=3),
         # Kept from `subscriptions`: how many wait for their fee. A document that does not say may have some.
         Field("unpaid", 1, since=3),
         # Automatic top-up (HOT-TOP-4): `auto_below` micro-EUR, 0 = off; `auto_asked`: 1 = it was asked for since the
         # credit was last at the mark.
-        *_fields("auto_below auto_asked", since=4),
+        *fields("auto_below auto_asked", since=4),
         Field("customer", "", packed_one="customer", since=4),
         # Automatic orders of the last days (HOT-TOP-5); how many failed since the credit was last at the mark.
         Field("auto_debits", "", packed="auto_debit", since=4),
         Field("auto_failures", since=4),
         # Credit that was transferred to others and from others (HOT-GRP-2). `transfers`: what is in transit, part of
         # `sent`. `separate`: credit of the separate account (HOT-GRP-5).
-        *_fields("sent received separate", since=4),
+        *fields("sent received separate", since=4),
         Field("transfers", "", packed="transfer", since=4),
         # Buckets and counters that no session names (scripts/idle.lua), and their ids, each between commas.
         Field("idle", "", packed_one="idle", since=4),
@@ -176,21 +76,21 @@ _DOCUMENT = {
     ),
     "idle": (Field("buckets", EMPTY, many="bucket", since=4), Field("counters", EMPTY, many="counter", since=4)),
     # An automatic order: its id and time; `failed`: 1 = its failure was counted.
-    "auto_debit": (Field("id", "", since=4), *_fields("at failed", since=4)),
+    "auto_debit": (Field("id", "", since=4), *fields("at failed", since=4)),
     # What charging does not need. `language` of the notices; `group`: business group that the number is in; `role` in
     # it: "administrator" or "member"; `puk_salt`, `puk_hash`: of the SIM's PUK1, hexadecimal; `separate`: 1 = it has a
     # separate account; `puk_tries`: wrong entries since the last right one; `wrong_vouchers`: wrong entries that
     # customer care has not forgiven (HOT-TOP-3).
     "customer": (
-        *_fields("language group", default="", since=4),
+        *fields("language group", default="", since=4),
         Field("wrong_vouchers", since=4),
-        *_fields("role puk_salt puk_hash", default="", since=4),
-        *_fields("separate puk_tries", since=4),
+        *fields("role puk_salt puk_hash", default="", since=4),
+        *fields("separate puk_tries", since=4),
     ),
     # Credit under way to another account. `instance`: unique within the account; `role` that the receiver must have.
     "transfer": (
-        *_fields("instance amount promotional at", since=4),
-        *_fields("to reference group role", default="", since=4),
+        *fields("instance amount promotional at", since=4),
+        *fields("to reference group role", default="", since=4),
     ),
     "measure": (
         Field("kind", "", since=3),
@@ -200,13 +100,13 @@ _DOCUMENT = {
     ),
     "terms": (
         Field("id", ""),
-        *_fields("price period_s"),
+        *fields("price period_s"),
         Field("buckets", EMPTY, many="included"),
         Field("group", ""),
         Field("renews", 1),
         Field("excludes", EMPTY),
         Field("counters", EMPTY, many="counter_terms"),
-        *_fields("shared order"),
+        *fields("shared order"),
         Field("facts", EMPTY, since=3),
         # `counts`: the price counts to the monthly limit. `with_tariff`: a period ends with the tariff's. `notice_s`:
         # an event so long before the end of a period.
@@ -215,7 +115,7 @@ _DOCUMENT = {
         Field("benefits", EMPTY, many="benefit", since=3),
         # Conditions of each period: tariffs with which there is none, products of which the account must have one, 1 =
         # a tariff must run.
-        *_fields("barred_with requires", default=EMPTY, since=4),
+        *fields("barred_with requires", default=EMPTY, since=4),
         Field("running_tariff", since=4),
     ),
     "benefit": (Field("name", "", since=3), Field("amount", 0, since=3)),  # given for a commitment
@@ -227,7 +127,7 @@ _DOCUMENT = {
         Field("thresholds", "", since=3),  # "80,100"
     ),
     "counter_terms": (
-        *_fields("id window measure", default=""),
+        *fields("id window measure", default=""),
         Field("limit", -1),
         Field("thresholds", ""),
         Field("window_s"),
@@ -237,7 +137,7 @@ _DOCUMENT = {
         Field("instance"),
         Field("terms", False, one="terms"),
         Field("state", ""),
-        *_fields("due starts ends"),  # due: when the fee of a planned or unpaid one is due
+        *fields("due starts ends"),  # due: when the fee of a planned or unpaid one is due
         Field("following", False, one="terms"),
         Field("reference", ""),
         Field("notice_at", 0, since=3),  # when the end of the period is announced; 0 = it was, or is not
@@ -254,7 +154,7 @@ _DOCUMENT = {
         Field("unit", ""),
         # `left` -1 = unlimited. `ended`: its period is over; what is left is for sessions that hold it or were granted
         # it.
-        *_fields("left held starts ends priority ended"),
+        *fields("left held starts ends priority ended"),
         Field("owner", ""),  # in a pool: account that has the subscription
         # `thresholds`: "1000 80,100" = the quantity, and percentages of it that have not been notified; `notify_at`:
         # what is left at the next of them.
@@ -262,27 +162,27 @@ _DOCUMENT = {
         Field("thresholds", "", since=3),
     ),
     "counter": (
-        *_fields("id window measure", default=""),
+        *fields("id window measure", default=""),
         Field("window_key"),  # month, day, or begin of the period; 0 for a rolling window
-        *_fields("value held"),
+        *fields("value held"),
         Field("limit", -1),
         Field("thresholds", ""),
-        *_fields("told window_s"),
+        *fields("told window_s"),
         Field("slots", ""),  # of a rolling window: number of a sixteenth, amount, …
         Field("at_limit", "", since=3),
         Field("lasting", -2, since=3),  # the limit after this window, if the present one is of this window only
     ),
     "entry": (Field("at"), Field("kind", ""), Field("ref", "")),
     "session": (
-        *_fields("origin_host origin_realm relay owner context", default=""),
+        *fields("origin_host origin_realm relay owner context", default=""),
         # Numbers applied: `opening`; of updates `highest`, the 64 below it (`mask_low`, `mask_high`), and those far
         # ahead (`apart`). `answers_until`: end of the TTL of its answers.
-        *_fields("started deadline origin_state opening highest mask_low mask_high"),
+        *fields("started deadline origin_state opening highest mask_low mask_high"),
         Field("apart", ""),
         # `closing`: number of the termination, -1 = none yet. `refused`: its opening was refused. `given_up`: it holds
         # nothing and is kept for late use.
         Field("closing", -1),
-        *_fields("refused given_up cost asked_back_at recorded_at answers_until"),
+        *fields("refused given_up cost asked_back_at recorded_at answers_until"),
         Field("place", ""),
         Field("services", EMPTY, each="service"),
         Field("tallies", EMPTY, many="tally"),
@@ -293,7 +193,7 @@ _DOCUMENT = {
         Field("always"),
         # `reported_until`: time of the last report (of seconds: end of the time reported). `number`: highest update
         # that had the service.
-        *_fields("granted phase reported_until switch_at spans deadline number"),
+        *fields("granted phase reported_until switch_at spans deadline number"),
         Field("legs", EMPTY, many="leg"),
         Field("bars", "", since=3),  # that forbid it, with commas
     ),
@@ -313,18 +213,18 @@ _DOCUMENT = {
         Field("beyond", False, one="price", since=3),  # of credit, when a volume is used up
         Field("volume", 0, since=3),  # one of the counters changes the price at its limit
     ),
-    "price": (Field("id", ""), *_fields("num den first_step next_step flat"), Field("rounding", "")),
-    "hold": (*_fields("instance units pooled"),),
+    "price": (Field("id", ""), *fields("num den first_step next_step flat"), Field("rounding", "")),
+    "hold": (*fields("instance units pooled"),),
     "tally": (
-        *_fields("key label price detail", default=""),
+        *fields("key label price detail", default=""),
         # `unpaid`: the last step is not paid. `recorded`: raw units that are in a charging record.
-        *_fields("used credit_units debit"),
+        *fields("used credit_units debit"),
         Field("units", EMPTY),  # bucket id, units, …
-        *_fields("overrun dropped unpaid recorded"),
+        *fields("overrun dropped unpaid recorded"),
         Field("promotional", since=3),  # of `debit`
     ),
     "pool": (
-        *_fields("version readable_from last_instance"),
+        *fields("version readable_from last_instance"),
         Field("buckets", EMPTY, many="bucket"),
         Field("shares", EMPTY, many="share"),
         # Most units that a member may use of a bucket; account "" = each that has no limit of its own. `usage`: what
@@ -337,41 +237,39 @@ _DOCUMENT = {
         Field("idle_ends", since=4),
     ),
     "pool_limit": (Field("account", "", since=3), Field("bucket", "", since=3), Field("units", 0, since=3)),
-    "share": (Field("account", ""), *_fields("instance units")),
+    "share": (Field("account", ""), *fields("instance units")),
     # A payment order, in "{tag}:y:<uid>": contract/payments.py. `due` 0 = nothing is to be done.
     "order": (
-        *_fields("id account kind state reference payer provider provider_id reason redirect", default="", since=4),
-        *_fields("amount at changed due tries owed version collect", since=4),
-        *_fields("sequence outcome", default="", since=4),
+        *fields("id account kind state reference payer provider provider_id reason redirect", default="", since=4),
+        *fields("amount at changed due tries owed version collect", since=4),
+        *fields("sequence outcome", default="", since=4),
     ),
-    "header": _fields("version readable_from"),  # how every document begins
+    "header": fields("version readable_from"),  # how every document begins
 }
 
 _MESSAGES = {
     # Of a product in "{tag}:terms": its terms from a time on.
     "dated_terms": (Field("since"), Field("terms", False, one="terms")),
     "request": (
-        *_fields("identity session_id origin_host origin_realm relay owner context type", default=""),
-        *_fields("number now month day deadline remember_s origin_state look max_skew_s"),
+        *fields("identity session_id origin_host origin_realm relay owner context type", default=""),
+        *fields("number now month day deadline remember_s origin_state look max_skew_s"),
         # looked_back: old ids of the account whose answers have been fetched
-        *_fields("place expected_location pool looked_back", default=""),
+        *fields("place expected_location pool looked_back", default=""),
         # `counters`: terms of those that an account may lack. `services` come beside the request.
         Field("counters", "", packed="counter_terms"),
         Field("services", EMPTY, many="requested_service"),
         Field("retransmitted"),
         Field("end_to_end"),
         Field("content", ""),
-        *_fields("facts country plmn equipment", default=""),
+        *fields("facts country plmn equipment", default=""),
         Field("life", "", packed_one="life"),
         Field("equipment_id", ""),
         Field("charging_id", ""),
     ),
-    "life": _fields("active_s expiring_s low_credit promotional_first inactive_s"),
+    "life": fields("active_s expiring_s low_credit promotional_first inactive_s"),
     "requested_service": (
-        *_fields("key detail unit", default=""),
-        *_fields(
-            "used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"
-        ),
+        *fields("key detail unit", default=""),
+        *fields("used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"),
         Field("bars", ""),
         Field("legs", EMPTY),  # a packed `rate` each
         Field("slows"),
@@ -380,10 +278,10 @@ _MESSAGES = {
     "service_outcome": (
         Field("key", ""),
         Field("code", 2001),
-        *_fields("granted"),
+        *fields("granted"),
         Field("final", False),
         Field("reason", ""),
-        *_fields("debited_micro_eur debited_units overrun_units dropped"),
+        *fields("debited_micro_eur debited_units overrun_units dropped"),
         Field("restricted", False),
         Field("span_switch", False),
     ),
@@ -391,9 +289,9 @@ _MESSAGES = {
         Field("code"),
         Field("duplicate", False),
         Field("services", EMPTY, many="service_outcome"),
-        *_fields("credit_micro_eur held_micro_eur"),
+        *fields("credit_micro_eur held_micro_eur"),
         Field("reason", ""),
-        *_fields("session_cost_micro_eur period_end"),
+        *fields("session_cost_micro_eur period_end"),
         Field("late", False),
         Field("place", ""),
         Field("at"),

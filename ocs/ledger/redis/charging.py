@@ -18,11 +18,11 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.limits import TOMBSTONE_S
 from ocs.ledger.contract.operations import ChargeDone
 from ocs.ledger.redis import wire
-from ocs.ledger.redis.accounts import CLAIMED
 from ocs.ledger.redis.connection import Answer
 from ocs.ledger.redis.connection import command as pack_command
 from ocs.ledger.redis.keys import NO_POOL, PartitionKeys, session_name
 from ocs.ledger.redis.products import Products
+from ocs.ledger.redis.subscriber_index import CLAIMED
 from ocs.values.requests import Action, RequestType
 
 log = logging.getLogger(__name__)

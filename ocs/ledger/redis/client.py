@@ -18,7 +18,8 @@ from ocs.ledger.contract.limits import (
     MAX_TRANSFERS_PER_ACCOUNT,
     MAX_WRONG_VOUCHERS,
 )
-from ocs.ledger.layout import LAYOUT, Layout
+from ocs.ledger.layout import LAYOUT
+from ocs.ledger.records import Layout
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.connection import Answer, Request, resolve
 from ocs.ledger.redis.connection import command as pack_command

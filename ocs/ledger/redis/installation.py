@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from ocs.ledger.contract.errors import LedgerError
-from ocs.ledger.layout import Layout
+from ocs.ledger.records import Layout
 
 DESCRIPTION = b"{p*}:ledger"
 """Pattern of the hash with layout and partitions; its hash tag depends on the number of partitions."""

@@ -19,8 +19,9 @@ from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, NoticeLedger
 from ocs.ledger.contract.payments import PaymentLedger
 from ocs.ledger.contract.vouchers import VoucherLedger
-from ocs.ledger.layout import LAYOUT, Layout
+from ocs.ledger.layout import LAYOUT
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
+from ocs.ledger.records import Layout
 from ocs.ledger.redis import installation, notices
 from ocs.ledger.redis.api import Api
 from ocs.ledger.redis.catalogue import CatalogueStore

@@ -6,8 +6,8 @@ has no MSISDN: `terminate` (agenda.lua) leaves an entry of `ENDED` and its accou
 
 from __future__ import annotations
 
-from ocs.ledger.redis.accounts import CLAIMED
 from ocs.ledger.redis.client import LedgerClient
+from ocs.ledger.redis.subscriber_index import CLAIMED
 
 MSISDN = b"m"
 ENDED = b"x"

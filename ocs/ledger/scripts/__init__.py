@@ -11,7 +11,8 @@ from functools import cache, lru_cache
 from importlib.resources import files
 
 from ocs.ledger.contract import limits
-from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
+from ocs.ledger.layout import LAYOUT, VARIABLES
+from ocs.ledger.records import Layout
 from ocs.ledger.scripts.reading import reader
 from ocs.ledger.scripts.source import ScriptSource
 from ocs.values.exact import MAX_INTEGER
@@ -21,7 +22,7 @@ from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
 SHARED = (
     *("values", "document", "measures", "counters", "idle", "buckets"),
-    *("tallies", "sessions", "life", "subscriptions", "agenda"),
+    *("tallies", "sessions", "life", "subscriptions", "periods", "agenda"),
 )
 STEPS = {
     "identify": ("identify", "begin_or_resume", "other_facts"),

@@ -7,7 +7,7 @@ many values.
 
 from __future__ import annotations
 
-from ocs.ledger.layout import Field, Layout
+from ocs.ledger.records import Field, Layout
 
 WIDE = 8
 """Records with so many fields are read for themselves. Those of a session are read with it: they are few."""

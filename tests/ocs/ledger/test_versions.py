@@ -22,7 +22,8 @@ from ocs.ledger import scripts
 from ocs.ledger.audit import audit
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.payments import OrderKind, PaymentOrder, new_order_id
-from ocs.ledger.layout import LAYOUT, Field, Layout
+from ocs.ledger.layout import LAYOUT
+from ocs.ledger.records import Field, Layout
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.scripts import ScriptError
 from ocs.ledger.settings import LedgerSettings
