@@ -1,4 +1,4 @@
-"""Alerts on what follows charging: history, notices, payments, vouchers, reconciliation, lists."""
+"""Alerts on what the back office does after charging: history, notices, payments, vouchers, reconciliation, lists."""
 
 from __future__ import annotations
 
