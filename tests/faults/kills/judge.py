@@ -211,8 +211,11 @@ class Judge:
         money = {each["event_id"] for each in self.records if each["kind"] not in USE and _moves_credit(each)}
         if missing := money - {row[0] for row in stored}:
             yield f"transactions: {len(missing)} are missing, such as {sorted(missing)[:5]}"
-        months = "SELECT account, sum(opening_micro_eur + credit_in_micro_eur - debit_micro_eur) FROM account_months "
-        sums = {row[0]: int(row[1]) for row in rows(self.installation, months + "GROUP BY account")}
+        # Of each account the last month counts: its closing is the credit.
+        months = "SELECT account, opening_micro_eur + credit_in_micro_eur - debit_micro_eur FROM account_months "
+        sums = {
+            row[0]: int(row[1]) for row in rows(self.installation, months + "ORDER BY month")
+        }  # the last one counts
         credits = {account_id: account.credit for account, _, account_id in self._accounts()}
         if {name: sums.get(name) for name in credits} != credits:
             yield f"account_months: {_difference(sums, credits)}"

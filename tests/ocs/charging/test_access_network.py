@@ -276,6 +276,9 @@ def test_a_missing_network_provided_part_is_not_reported(text: str) -> None:
 def test_reading_takes_time_in_proportion_to_length(piece: str) -> None:
     """The handset writes the text, and a slow parser would delay all clients of the worker."""
     text = (piece * 60_000)[:60_000].encode()
-    begin = time.process_time()
-    cells([text])
-    assert time.process_time() - begin < 0.5
+    took = []
+    for _ in range(3):
+        begin = time.process_time()
+        cells([text])
+        took.append(time.process_time() - begin)
+    assert min(took) < 0.5, "a busy machine makes some slower, not all"
