@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +28,7 @@ from simulator.requests import (
     Request,
     ServicePart,
 )
+from simulator.steps import service_for, step_of
 from simulator.tally import SUCCESS, SessionReport, Tally, UsedService
 from simulator.wire import Answer, ServiceAnswer
 
@@ -326,7 +328,9 @@ class SessionRun:
             size_octets=planned.size_octets,
         )
         self._number += 1
+        sent = time.monotonic()
         answer = await self._ask(request, planned.lost_answers)
+        self._tally.note(self.report, step_of(self.report, request, answer, self._clock.unix_s(), sent))
         if answer is None or answer.result_code // 1000 in (3, 5):
             self.report.uncertain = self.report.uncertain or any(part.used for part in parts)
         return answer
@@ -354,7 +358,7 @@ class SessionRun:
         """Gives each meter its part of the answer, by rating group or to the only meter."""
         assert answer is not None
         for meter in meters:
-            service = _service_for(answer, meter.use.rating_group)
+            service = service_for(answer, meter.use.rating_group)
             code = service.result_code or answer.result_code
             meter.take(service, code, self._at_s)
             self._tally.service_results[meter.use.service, code] += 1
@@ -369,12 +373,3 @@ class SessionRun:
         reason = "other" if code != 4012 else "limit" if subscriber.limit else "zero"
         self._tally.blocked[int(self._at_s // 60), reason] += 1
         self._tally.blocked_accounts.setdefault(subscriber.msisdn, reason)
-
-
-def _service_for(answer: Answer, rating_group: int | None) -> ServiceAnswer:
-    for service in answer.services:
-        if service.rating_group == rating_group:
-            return service
-    if len(answer.services) == 1 and (rating_group is None or answer.services[0].rating_group is None):
-        return answer.services[0]
-    return answer.command

@@ -16,6 +16,7 @@ from simulator.errors import SimulatorError
 from simulator.identifiers import new_run, session_id
 from simulator.peer import CMD_RAR, DiameterPeer, Identity
 from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
+from simulator.steps import step_of
 from simulator.story_result import Asked
 from simulator.tally import SUCCESS, SessionReport, UsedService
 from simulator.wire import Answer, ServiceAnswer, read_answer
@@ -165,8 +166,9 @@ class StorySession:
             charging_id=report.charging_id,
         )
         self._number += 1
-        at_s = network.now_s()
+        at_s, sent = network.now_s(), time.monotonic()
         answer = await network.ask(request)
+        report.steps.append(step_of(report, request, answer, int(time.time()), sent))
         service.used += used or 0
         found: ServiceAnswer = answer.services[0] if answer.services else answer.command
         self.code, self.granted = found.result_code or answer.result_code, found.granted or 0

@@ -12,6 +12,8 @@ CREDIT_LIMIT_REACHED, END_USER_SERVICE_DENIED = 4012, 4010
 MAX_UNEQUAL_TEXTS = 20
 REFUSALS = frozenset((4010, 4012, 5003, 5030, 5031))
 """Result-Codes that refuse a service for a business reason."""
+MOST_STEPS = 1_000_000
+"""Most requests of a run that are kept (some 400 octets each); accounts with others are not computed again."""
 
 
 @dataclass(slots=True)
@@ -23,6 +25,50 @@ class UsedService:
     used: int = 0
     refused: int = 0
     """The Result-Code that ended it, or 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPart:
+    """One service of a request, and what the answer gave it."""
+
+    service: int
+    """Its place in `SessionReport.services`."""
+    used: int = 0
+    """Units used. Of a one-off debit: those that the answer granted."""
+    used_after: int = 0
+    """Of them, after the tariff change that the last answer told (Tariff-Change-Usage)."""
+    wanted: int | None = None
+    """Units requested; 0 = as many as the server grants by itself, None = none."""
+    granted: int = 0
+    code: int = 0
+    """Result-Code of the service, else of the command."""
+    final: bool = False
+    """The grant is the last one (Final-Unit-Indication)."""
+    changes_at: int = 0
+    """Tariff-Time-Change of the grant, Unix seconds; 0 = none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request of a session and its answer, as its network element saw them."""
+
+    kind: str
+    """CC-Request-Type: I, U, T or E."""
+    number: int
+    place: str
+    """Where the subscriber was. Use that it reports is of the place before; what is granted, of this one."""
+    code: int
+    """Result-Code of the command; 0 = no answer."""
+    at: int
+    """Unix seconds: it was sent."""
+    until: int
+    """Unix seconds: it was answered."""
+    sent: float
+    """As `at`, by a monotonic clock that all sessions share: which came first."""
+    answered: float
+    parts: tuple[StepPart, ...] = ()
+    refund: bool = False
+    """It takes a one-off debit back (Requested-Action REFUND_ACCOUNT)."""
 
 
 @dataclass(slots=True)
@@ -46,6 +92,12 @@ class SessionReport:
     """Unix seconds of its last request."""
     charging_id: int = 0
     services: list[UsedService] = field(default_factory=list)
+    forwarding: str = ""
+    """A call that the subscriber forwards (HOT-RAT-7): "early" = before the phone was reached, "late" = afterwards. Its
+    other party, and so `destination_class`, is the number that it is forwarded to.
+    """
+    steps: list[Step] = field(default_factory=list)
+    """Its requests; fewer than all if there were too many to keep."""
     closed: bool = False
     """Its end was reported (T or E answered)."""
     uncertain: bool = False
@@ -93,6 +145,13 @@ class Tally:
     reconnects: int = 0
     sessions: list[SessionReport] = field(default_factory=list)
     live_sessions: int = 0
+    steps_kept: int = 0
+
+    def note(self, report: SessionReport, step: Step) -> None:
+        """Keep a request for the audit, up to MOST_STEPS."""
+        if self.steps_kept < MOST_STEPS:
+            self.steps_kept += 1
+            report.steps.append(step)
 
     def unequal(self, session_id: str, kind: str, number: int, first_code: int, second_code: int) -> None:
         """A repetition got another answer than the first one."""

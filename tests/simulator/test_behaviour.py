@@ -87,6 +87,28 @@ async def test_grants_are_used_up_and_the_rest_is_reported_with_the_termination(
     assert (run.report.services[0].used, run.report.closed) == (2500, True)
 
 
+async def test_each_request_is_kept_for_the_audit_with_what_its_answer_granted() -> None:
+    planned = session(PlannedUse(100, "data", 2500), PlannedUse(900, "portal", 10))
+    _, run, tally, _ = await play(planned, granting(1000))
+    steps = run.report.steps
+    assert [(step.kind, step.number, step.place, step.code) for step in steps] == [
+        ("I", 0, "home", 2001), ("U", 1, "home", 2001), ("U", 2, "home", 2001), ("T", 3, "home", 2001),
+    ]  # fmt: skip
+    assert [[(part.service, part.used, part.granted) for part in step.parts] for step in steps] == [
+        [(0, 0, 1000), (1, 0, 1000)], [(0, 1000, 1000)], [(0, 1000, 1000)], [(0, 500, 0), (1, 10, 0)],
+    ]  # fmt: skip
+    assert all(step.sent <= step.answered for step in steps)
+    assert tally.steps_kept == 4
+
+
+async def test_an_unanswered_request_has_no_code_and_a_debit_used_what_was_granted() -> None:
+    _, lost, *_ = await play(session(PlannedUse(100, "data", 2500)), lambda _: None)
+    assert [(step.code, step.parts[0].granted) for step in lost.report.steps] == [(0, 0)]
+    message = session(PlannedUse(None, "sms", 2), traffic="sms", element=Element.SMSC, duration_s=0.0)
+    _, sent, *_ = await play(message, granting(2))
+    assert [(step.kind, step.parts[0].used, step.parts[0].granted) for step in sent.report.steps] == [("E", 2, 0)]
+
+
 async def test_a_threshold_makes_it_ask_before_the_grant_ends() -> None:
     """TS 32.299 §7.2.245: re-authorise when what remains is below the threshold."""
     asked, *_ = await play(session(PlannedUse(100, "data", 2500)), granting(1000, threshold=200))
