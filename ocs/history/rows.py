@@ -254,8 +254,8 @@ def _transaction(record: Record, kind: str, account: str, month: int, at: int) -
 
 
 _MOVEMENTS = ("debit_micro_eur", "credit_in_micro_eur", "separate_in_micro_eur", "separate_out_micro_eur")
-_WHAT = ("package", "to_account", "from_account", "session_id", "reason")
-"""Fields that name what a transaction is for; the first that a record has."""
+_WHAT = ("package", "to_account", "from_account", "of_session", "session_id", "reason")
+"""Fields that name what a transaction is for; the first that a record has. `of_session`: of the refunded debit."""
 _HEAD = frozenset({"event_id", "kind", "time", "account"})
 _HEAD_OF_USE = _HEAD | {"services"}
 """The lines of use, which name the other party, are rows of `usage`."""

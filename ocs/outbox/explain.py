@@ -113,6 +113,8 @@ def _request_text(record: dict[str, Any]) -> str:
 
 
 def _tell_refund(record: dict[str, Any], trace: Trace) -> None:
+    session = record.get("of_session") or record.get("session_id", "")
+    trace.add("refund of", session, "the session of the debit that it gives back")
     for line in record.get("services", ()):
         back = format_eur(line.get("credit_in_micro_eur", 0))
         trace.add("refund", f"{back} EUR", f"of {-line['used']} units at {line['price']}", **_extra(line))

@@ -21,7 +21,8 @@ class TooManyRecordsError(Exception):
 
 def find_records(folder: Path, name: str) -> list[dict[str, Any]]:
     """The record with this event id and the earlier ones of its session, or all records of the session with this id,
-    in their order; [] = there is none. A line that is no record is passed over.
+    in their order; [] = there is none. Refunds of a session's debits are among its records, whatever their own
+    Session-Id. A line that is no record is passed over.
     """
     if not _is_event_id(name):
         return _of_session(folder, name, None)
@@ -49,7 +50,7 @@ def records_of_facts(folder: Path, account: str) -> list[dict[str, Any]] | None:
 def _of_session(folder: Path, session_id: str, account: object) -> list[dict[str, Any]]:
     """`account`: only its records; None = of any."""
     found: list[dict[str, Any]] = []
-    for record in _matching(folder, session_id, "session_id"):
+    for record in _matching(folder, session_id, "session_id", "of_session"):
         if account is None or record.get("account") == account:
             found.append(record)
         if len(found) > MAX_RECORDS:
@@ -57,13 +58,15 @@ def _of_session(folder: Path, session_id: str, account: object) -> list[dict[str
     return sorted(found, key=_order)
 
 
-def _matching(folder: Path, value: str, field: str) -> Iterator[dict[str, Any]]:
-    """Records whose field has this value. Only lines that contain it are decoded."""
+def _matching(folder: Path, value: str, *fields: str) -> Iterator[dict[str, Any]]:
+    """Records of which one of the fields has this value. Only lines that contain it are decoded."""
     needle = orjson.dumps(value)
     for _, path in record_files(folder):
         with path.open("rb") as lines:
             for line in iter(lambda: lines.readline(MAX_LINE_OCTETS), b""):
-                if needle in line and (record := _decoded(line)) is not None and record.get(field) == value:
+                if needle not in line or (record := _decoded(line)) is None:
+                    continue
+                if any(record.get(field) == value for field in fields):
                     yield record
 
 

@@ -31,9 +31,25 @@ def add_sessions(records: Iterable[Record], store: Store, is_second: IsSecond, u
         kind = record["kind"]
         if kind == "moved_out":
             moves.append((str(record["account"]), str(record.get("to_account", ""))))
-        elif kind in ("charge", "expired", "refund"):
+        elif kind in ("charge", "expired"):
             _add(record, store, is_second, until)
+        elif kind == "refund":
+            _subtract(record, store, is_second)
     return moves
+
+
+def _subtract(record: Record, store: Store, is_second: IsSecond) -> None:
+    """A refund, of any time: the debit's session has used so much less. The session's own times stay."""
+    service = service_of(str(record.get("context", "")))
+    if not service:
+        return
+    units = charged = 0
+    for line in record.get("services", ()):
+        charged -= line.get("credit_in_micro_eur", 0)
+        if not is_second(str(line["price"]).partition("@")[0], ""):
+            units += line["used"]
+    session = str(record.get("of_session") or record["session_id"])
+    store.add_use(str(record["account"]), Ours(session, unix_s(record["time"]), 0, units, charged), service)
 
 
 def _add(record: Record, store: Store, is_second: IsSecond, until: int) -> None:
@@ -44,7 +60,7 @@ def _add(record: Record, store: Store, is_second: IsSecond, until: int) -> None:
         return
     units = charged = 0
     for line in record.get("services", ()):
-        charged += line.get("debit_micro_eur", 0) - line.get("credit_in_micro_eur", 0)
+        charged += line.get("debit_micro_eur", 0)
         if not is_second(str(line.get("label", "")), direction_of(str(line.get("detail", "")))):
             units += line["used"] + line.get("dropped", 0)
     if units or charged:

@@ -20,7 +20,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "share": ("id", "instance", "benefit", "days_left", "days", "debit", "unpaid", "credit", "separate_out", "promo"),
     "use": ("sid", "typ", "n", "debit", "credit", "promo"),
     "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started", "promo", "chg"),
-    "refund": ("sid", "ctx", "n", "svc", "credit_in", "credit", "promo"),
+    "refund": ("sid", "ctx", "n", "svc", "credit_in", "credit", "promo", "of_session"),
     "expired": ("sid", "ctx", "returned", "reason", "svc", "started", "credit", "chg"),
     "threshold": ("counter", "pct", "value", "limit", "window", "muted"),
     "bucket": ("id", "pct", "quantity", "left", "subscription", "muted"),

@@ -337,12 +337,13 @@ def _more_counters(request: ChargeRequest) -> bytes:
 
 def refund(request: ChargeRequest, settings: LedgerSettings, life: list[Any], looked_back: str = "") -> bytes:
     """Argument of refund.lua."""
-    _, number = refunded_debit(request)
+    session_id, number = refunded_debit(request)
     packed: bytes = pack(
         {
             "identity": request.identity,
             "session_id": request.session_id,
             "number": request.number,
+            "debit_session": "" if session_id == request.session_id else session_id,
             "debit_number": number,
             "context": request.context,
             "remember_s": settings.remember_events_s,

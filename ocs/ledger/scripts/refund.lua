@@ -1,7 +1,8 @@
 -- Refund a one-off debit (REFUND_ACCOUNT, RFC 8506 §6.4): at most what is left of it; what credit paid comes first.
 --
 -- KEYS  1 to 4 as charge.lua  5 answers of events under the refund's Session-Id  6 pool  7 those under the debit's
--- ARGV  1 account id  2 msgpack map: identity, session_id, number, debit_number, context, remember_s, services [{key,
+-- ARGV  1 account id  2 msgpack map: identity, session_id, number, debit_session ("" = session_id),
+--         debit_number, context, remember_s, services [{key,
 --         units wanted or -1}], looked_back, now, month, day, max_skew_s, pool, life
 -- Result  as charge.lua; refunded money is a negative debit. Code 5012 with "no_debit" (this account has none, or it is
 --         forgotten) or "nothing_left".
@@ -164,7 +165,8 @@ local account, outcome = work.account, new_outcome()
 account.credit, account.spent = account.credit + returned, account.spent - returned
 account.promotional = account.promotional + work.promotional
 journal(work, {k = 'refund', sid = args.session_id, ctx = args.context, n = args.number, svc = services,
-  credit_in = returned, credit = account.credit, promo = some(work.promotional)})
+  credit_in = returned, credit = account.credit, promo = some(work.promotional),
+  of_session = args.debit_session ~= '' and args.debit_session or nil})
 end_work(work)
 outcome.code = 2001
 outcome.services = results

@@ -71,6 +71,19 @@ class Desk:
         }  # fmt: skip
         self.records.append({**record, **more})
 
+    def refund(self, session: str, at: int, own: str = "", surcharge: int = 0) -> None:
+        """Of one message of the session; `own`: its own Session-Id, "" = the debit's."""
+        label, line = "sms.home.national", {"key": "-", "used": -1}
+        services = [{**line, "price": f"{label}@1/1", "credit_in_micro_eur": 69_000}]
+        if surcharge:
+            services.append({**line, "price": f"{label}.surcharge@1/1", "credit_in_micro_eur": surcharge})
+        record = {
+            "event_id": f"p01-{len(self.records) + 1}", "kind": "refund", "time": utc_text(DAY + at),
+            "account": self.account, "session_id": own or session, "context": "sms", "request_number": 1,
+            "credit_in_micro_eur": 69_000 + surcharge, "credit_micro_eur": 1, "services": services,
+        }  # fmt: skip
+        self.records.append({**record, **({"of_session": session} if own else {})})
+
     def theirs(self, start: int, units: int, eur: str, service: str = "data", **more: Any) -> None:
         record = more.get("record", f"W{len(self.lines)}")
         ids = (
@@ -184,6 +197,27 @@ def test_use_without_units_is_missing_nowhere(desk: Desk) -> None:
     desk.theirs(6_000, 1, "0", service="sms")
     desk.ours("sms", 6_000, 0, 1, 0, context="sms", label="sms.home.national")
     assert desk.outcomes() == {"matched": (1, 0)}
+
+
+@pytest.mark.parametrize("later", [5, 20 * 86_400], ids=["at once", "after the file's last day"])
+@pytest.mark.parametrize("own", [False, True], ids=["the debit's Session-Id", "one of its own"])
+def test_a_refund_is_of_its_debits_session(desk: Desk, own: bool, later: int) -> None:
+    """Two of three messages at 0.069 EUR are refunded, one of two recipients and all; the host bills what was sent."""
+    desk.ours("kept", 1_000, 0, 1, 69_000, context="sms", label="sms.home.national")
+    desk.theirs(1_000, 1, "0.01", service="sms")
+    desk.ours("half", 2_000, 0, 2, 138_000, context="sms", label="sms.home.national")
+    desk.theirs(2_000, 1, "0.01", service="sms")
+    desk.ours("all", 3_000, 0, 1, 69_000, context="sms", label="sms.home.national")
+    for session, start in (("half", 2_000), ("all", 3_000)):
+        desk.refund(session, start + later, f"refund;{session}" if own else "")
+    assert desk.outcomes() == {"matched": (2, 0)}
+
+
+def test_a_refunded_message_that_the_host_bills_is_told(desk: Desk) -> None:
+    desk.ours("all", 3_000, 0, 1, 69_000, context="sms", label="sms.home.national")
+    desk.refund("all", 3_005, "refund;all", surcharge=5_000)
+    desk.theirs(3_000, 1, "0.01", service="sms", session="all")
+    assert desk.outcomes() == {"different": (1, 10_000)}
 
 
 def test_hourly_records_of_a_session_are_added_up_and_surcharges_count_once(desk: Desk) -> None:

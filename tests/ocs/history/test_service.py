@@ -109,7 +109,7 @@ async def test_a_statement_has_net_vat_and_gross_and_explains_the_credit(engine:
         journal.line("01-a", "use", T0 + 2, sid="s", typ="U", n=1, debit=100_000),
         journal.charge("01-a", T0 + 3, "s", use(debit=122_000, used=90), debit=22_000),
         journal.charge("01-a", T0 + 4, "p", premium, debit=500_000),
-        journal.line("01-a", "refund", T0 + 5, sid="p", ctx="sms", n=1, credit_in=61_000, svc=[
+        journal.line("01-a", "refund", T0 + 5, sid="r", of_session="p", ctx="sms", n=1, credit_in=61_000, svc=[
             {"key": "-", "price": "premium@1", "used": 1, "credit_in": 61_000, "units": []}]),
         # A session over the end of the month: debited in November, recorded in December.
         journal.line("01-a", "use", end - 9, sid="long", typ="U", n=1, debit=244_000),
@@ -121,6 +121,7 @@ async def test_a_statement_has_net_vat_and_gross_and_explains_the_credit(engine:
     november = await history.statement("01-a", 202611, journal.credit["01-a"])
     assert november.opening_micro_eur == 0
     assert november.closing_micro_eur == 30_000_000 - 9_990_000 - 622_000 + 61_000 - 244_000
+    assert november.transactions[2].what == "p", "the session of the refunded debit"
     package = november.transactions[1]
     net = net_micro_eur(9_990_000, 22)
     assert (package.micro_eur, package.net_micro_eur, package.vat_micro_eur) == (-9_990_000, -net, -9_990_000 + net)

@@ -56,11 +56,19 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
         svc=event,
         credit_in=money,
         credit=op.account.credit,
+        **_of_session(request),
     )
     account = op.account
     return ChargeOutcome(
         *(2001, False, tuple(results), account.credit, account.held, "", -money, agenda.period_end(account)), at=op.now
     )
+
+
+def _of_session(request: ChargeRequest) -> dict[str, str]:
+    """The debit's Session-Id, if the refund has another."""
+    if request.refund_of is None or request.refund_of[0] == request.session_id:
+        return {}
+    return {"of_session": request.refund_of[0]}
 
 
 def _meant(asked: ServiceCharge, lines: list[DebitLine]) -> list[tuple[str, int | None]]:

@@ -16,9 +16,12 @@ from ocs.outbox.search import find_records
 from ocs.outbox.vat import Vat
 from ocs.outbox.writer import RecordWriter
 from ocs.values.measures import AccountMeasure, MeasureKind
-from protocol.credit_control import ServiceInformation
+from protocol.credit_control import REFUND_ACCOUNT, ServiceInformation
 from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, SMS, octets, seconds, sms_to, towards
+from tests.ocs.charging.source import Origin
+from tests.ocs.history.record_files import write_file
 from tests.ocs.rules.conftest import world as world
+from tests.ocs.rules.recipients import send, token_of
 from tests.ocs.rules.test_call_forwarding import CFNRC, CFU, C, diverted
 from tests.ocs.rules.test_catalogue_versions import BEGINS, reported
 from tests.ocs.rules.test_itemised_and_vat import TEXT, with_vat
@@ -232,3 +235,20 @@ async def test_an_emergency_is_concluded_from_its_rate(world: World) -> None:
     assert [step.value for step in told.steps if step.name == "emergency"] == ["marked by the network"]
     assert not [step for step in told.steps if step.name == DIFFERENCE]
     assert [step.value for step in told.steps if step.name == "rate"] == ["voice.emergency"]
+
+
+@rule("HOT-REC-2")
+@pytest.mark.parametrize("own", [False, True], ids=["the debit's Session-Id", "one of its own"])
+async def test_a_refund_names_the_session_of_its_debit(world: World, tmp_path: Path, own: bool) -> None:
+    """RFC 8506 §6.4: a refund is a session of its own. Who looks at the debit's session sees it."""
+    world.source = Origin(refunds=True)
+    user, sid = await world.subscriber(20), world.new_session()
+    sent = await send(user, C, sid=sid)
+    other = world.new_session() if own else sid
+    await send(user, C, sid=other, number=1, requested_action=REFUND_ACCOUNT, token=token_of(sent))
+    found = await records(user)
+    write_file(tmp_path, 1, world.now, *found)
+    session = find_records(tmp_path, sid)
+    assert [each["kind"] for each in session] == ["charge", "refund"]
+    assert (session[1]["session_id"], session[1].get("of_session")) == (other, sid if own else None)
+    assert steps(session, versions(world), "refund of") == [sid]
