@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.behaviour import ASR, RAR, SessionRun
-from simulator.dialects import origin_host, render
+from simulator.dialects import Sender, origin_host, render
 from simulator.identifiers import new_run, session_id
 from simulator.peer import CMD_RAR, DiameterPeer, Identity, PeerError
 from simulator.plan import Plan, PlannedSession
@@ -214,13 +214,8 @@ class Engine:
         tally.requests[traffic, request.kind.value] += 1
         tally.timeline[int(self.clock.now_s() // 60), traffic] += 1
         hop_by_hop, end_to_end = peer.next_ids()
-        frame = render(
-            request,
-            realm=self._target.realm,
-            destination_realm=self._target.server_realm,
-            hop_by_hop=hop_by_hop,
-            end_to_end=end_to_end,
-        )
+        sender = Sender.of(request.element, self._target.realm, self._target.server_realm)
+        frame = render(request, sender, hop_by_hop=hop_by_hop, end_to_end=end_to_end)
         first: Answer | None = None
         if request.number in lost_answers:
             first = await self._exchange(peer, frame, hop_by_hop)

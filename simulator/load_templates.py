@@ -9,7 +9,7 @@ import struct
 import time
 from enum import IntEnum
 
-from simulator.dialects import encode
+from simulator.dialects import Sender, encode
 from simulator.identifiers import SESSION_DIGITS, new_run, session_id
 from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
 
@@ -54,7 +54,8 @@ class LoadTemplates:
     ) -> None:
         self.octets = octets
         """Most octets that a U or T reports, and the octets that I and U request."""
-        host = f"{Element.PGW.value}.{realm}"
+        sender = Sender.of(Element.PGW, realm, destination_realm)
+        host = sender.host
         self._run = new_run() if run is None else run
         self._patches: list[_Patch] = []
         for kind, used, wanted, reason in (
@@ -72,7 +73,7 @@ class LoadTemplates:
                 place=HOME,
                 parts=(ServicePart(rating_group, used, wanted, reason),),
             )
-            octets_ = encode(request, realm=realm, destination_realm=destination_realm, hop_by_hop=0, end_to_end=0)
+            octets_ = encode(request, sender, hop_by_hop=0, end_to_end=0)
             self._patches.append(_Patch(octets_))
         self._numbers: dict[Subscriber, tuple[bytes, bytes]] = {}
         self._prefix = session_id(host, self._run, 0)[:-SESSION_DIGITS].encode()

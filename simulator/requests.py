@@ -1,4 +1,4 @@
-"""Requests of network elements as plain values; `dialects.py` encodes them."""
+"""Requests of network elements as plain values; `dialects` encodes them."""
 
 from __future__ import annotations
 
@@ -98,3 +98,5 @@ class Request:
     charging_id: int = 1
     size_octets: int = 0
     """Of a multimedia message."""
+    seconds: int = 0
+    """Since the session's request before."""

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from simulator.dialects import origin_host, render
+from simulator.dialects import Sender, origin_host, render
 from simulator.engine import Target
 from simulator.errors import SimulatorError
 from simulator.identifiers import new_run, session_id
@@ -82,13 +82,8 @@ class StoryNetwork:
         """Raises SimulatorError without an answer."""
         peer = self._peers[request.element]
         hop_by_hop, end_to_end = peer.next_ids()
-        frame = render(
-            request,
-            realm=STORY_REALM,
-            destination_realm=self._target.server_realm,
-            hop_by_hop=hop_by_hop,
-            end_to_end=end_to_end,
-        )
+        sender = Sender.of(request.element, STORY_REALM, self._target.server_realm)
+        frame = render(request, sender, hop_by_hop=hop_by_hop, end_to_end=end_to_end)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         peer.send(bytes(frame), hop_by_hop, lambda octets, _: None if future.done() else future.set_result(octets))
         try:

@@ -1,17 +1,24 @@
-"""Patched templates equal python-diameter's encoding; each dialect has the AVPs of its element."""
+"""Patched templates equal python-diameter's encoding; each dialect has the AVPs of its element, and those that speak as
+a recorded client send what it sent.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from diameter.message._base import Message
 
-from simulator.dialects import ecgi, encode, render, tbcd
+from simulator.dialects import DialectError, Sender, ecgi, encode, load_dialect, render, tbcd
 from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
 from simulator.templates import Field, compile_template
+from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, frames, needs_teravm
 
-IDS = {"realm": "sim.example.net", "destination_realm": "example.net", "hop_by_hop": 7, "end_to_end": 9}
+IDS = {"hop_by_hop": 7, "end_to_end": 9}
+SHIPPED = sorted(path.stem for path in Path("simulator/dialects").glob("*.toml"))
 PARTS = (
     (ServicePart(100, wanted=0),),
     (ServicePart(100, used=5_000, wanted=0, reason=3), ServicePart(900, used=77, wanted=1_000, reason=4)),
@@ -35,11 +42,19 @@ def request(element: Element, kind: Kind, parts: tuple[ServicePart, ...], **chan
     return Request(element=element, kind=kind, parts=parts, **values)
 
 
-@pytest.mark.parametrize(("element", "kind"), list(itertools.product(Element, Kind)))
-def test_a_patched_template_is_what_python_diameter_encodes(element: Element, kind: Kind) -> None:
-    for parts in PARTS:
-        wanted = request(element, kind, parts)
-        assert bytes(render(wanted, **IDS)) == encode(wanted, **IDS)
+def sender(dialect: str, **changes: Any) -> Sender:
+    names = {"host": "x.sim.example.net", "realm": "sim.example.net", "server_realm": "example.net"}
+    return Sender(**{**names, "dialect": load_dialect(dialect), **changes})
+
+
+@pytest.mark.parametrize(("dialect", "kind"), list(itertools.product(SHIPPED, Kind)))
+def test_a_patched_template_is_what_python_diameter_encodes(dialect: str, kind: Kind) -> None:
+    for parts, state_id, server_host in zip(PARTS, (0, 1, 77, 78), ("", "ocs.example.net", "", "x"), strict=True):
+        spoken = sender(dialect, state_id=state_id, server_host=server_host)
+        wanted = request(spoken.dialect.element, kind, parts, seconds=41)
+        octets = encode(wanted, spoken, **IDS)
+        assert bytes(render(wanted, spoken, **IDS)) == octets
+        assert octets[12:20] == bytes((0, 0, 0, 7, 0, 0, 0, 9))
 
 
 def test_other_values_in_the_same_template() -> None:
@@ -58,12 +73,12 @@ def test_other_values_in_the_same_template() -> None:
                 incoming=incoming,
                 number=number,
             )
-            assert bytes(render(wanted, **IDS)) == encode(wanted, **IDS)
+            assert bytes(render(wanted, sender("ims"), **IDS)) == encode(wanted, sender("ims"), **IDS)
 
 
 def test_each_element_says_where_and_whom() -> None:
     def information(element: Element, **changes: object) -> object:
-        frame = encode(request(element, Kind.INITIAL, PARTS[0], **changes), **IDS)
+        frame = encode(request(element, Kind.INITIAL, PARTS[0], **changes), sender(element.value), **IDS)
         return Message.from_bytes(frame).service_information
 
     data = information(Element.PGW).ps_information  # type: ignore[attr-defined]
@@ -85,7 +100,7 @@ def test_each_element_says_where_and_whom() -> None:
 
 
 def test_an_event_asks_for_direct_debiting() -> None:
-    frame = encode(request(Element.SMSC, Kind.EVENT, (ServicePart(None, wanted=1),)), **IDS)
+    frame = encode(request(Element.SMSC, Kind.EVENT, (ServicePart(None, wanted=1),)), sender("smsc"), **IDS)
     message = Message.from_bytes(frame)
     assert (message.cc_request_type, message.requested_action) == (4, 0)
     assert message.header.application_id == 4
@@ -93,10 +108,130 @@ def test_an_event_asks_for_direct_debiting() -> None:
 
 def test_reporting_reasons_stand_where_the_standard_has_them() -> None:
     """TS 32.299 §7.2.175: threshold and quota exhausted in Used-Service-Unit, the others in the MSCC."""
-    message = Message.from_bytes(encode(request(Element.PGW, Kind.UPDATE, PARTS[1]), **IDS))
+    message = Message.from_bytes(encode(request(Element.PGW, Kind.UPDATE, PARTS[1]), sender("pgw"), **IDS))
     first, second = message.multiple_services_credit_control
     assert (first.used_service_unit[0].reporting_reason, first.reporting_reason) == (3, [])
     assert (second.used_service_unit[0].reporting_reason, second.reporting_reason) == (None, [4])
+
+
+# -- as recorded
+
+
+def shape(avps: Any) -> Iterator[tuple[Any, ...]]:
+    """Names, flags and order of AVPs; values of numbers that say what the client is able to do."""
+    for avp in avps:
+        told = (
+            avp.value if avp.name in ("Multiple-Services-Indicator", "Requested-Action", "AoC-Request-Type") else None
+        )
+        yield avp.name, avp.is_mandatory, told
+        if isinstance(avp.value, list):
+            yield from (("within", *each) for each in shape(avp.value))
+
+
+def recorded(path: Path) -> Iterator[Any]:
+    for frame in frames(path):
+        message = Message.from_bytes(frame, plain_msg=True)
+        if message.header.is_request and message.header.command_code == 272 and message.header.application_id == 4:
+            yield message
+
+
+REPLAYED = {
+    "open5gs": (
+        OPEN5GS,
+        {1: ServicePart(None, wanted=0), 2: ServicePart(None, 200, 0, 3), 3: ServicePart(None, 9, reason=2)},
+    ),
+    "kamailio": (KAMAILIO, {1: ServicePart(None, wanted=0)}),
+    "teravm": (TERAVM, {2: ServicePart(9, 2000, 1000, 3)}),
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "type_"),
+    [
+        *((dialect, type_) for dialect in ("open5gs", "kamailio") for type_ in REPLAYED[dialect][1]),
+        pytest.param("teravm", 2, marks=needs_teravm),
+    ],
+)
+def test_a_recorded_dialect_sends_what_its_client_sent(dialect: str, type_: int) -> None:
+    """The same AVPs in the same order, with the same flags, at all levels."""
+    path, parts = REPLAYED[dialect]
+    known = {"server_host": "ocs.example.net", "state_id": 1}
+    for message in recorded(path):
+        if next(avp.value for avp in message.avps if avp.code == 416) == type_:
+            kind = {1: Kind.INITIAL, 2: Kind.UPDATE, 3: Kind.TERMINATION}[type_]
+            spoken = sender(dialect, **known)
+            frame = encode(request(spoken.dialect.element, kind, (parts[type_],)), spoken, **IDS)
+            assert list(shape(Message.from_bytes(frame, plain_msg=True).avps)) == list(shape(message.avps))
+            return
+    raise AssertionError("the capture has no such request")
+
+
+def test_a_double_report_has_time_and_volume_apart_and_counts_the_volume_once() -> None:
+    spoken = sender("cisco")
+    frame = encode(request(Element.PGW, Kind.UPDATE, PARTS[1], seconds=30), spoken, **IDS)
+    (first, second) = Message.from_bytes(frame).multiple_services_credit_control
+    assert [(one.cc_time, one.cc_total_octets) for one in first.used_service_unit] == [(30, None), (None, 5_000)]
+    assert [(one.cc_time, one.cc_total_octets) for one in second.used_service_unit] == [(30, None), (None, 77)]
+
+
+def test_a_termination_may_repeat_the_number_of_the_update() -> None:
+    numbers = {
+        dialect: Message.from_bytes(
+            encode(request(Element.PGW, Kind.TERMINATION, PARTS[2]), sender(dialect), **IDS)
+        ).cc_request_number
+        for dialect in ("pgw", "cisco")
+    }
+    assert numbers == {"pgw": 3, "cisco": 2}
+
+
+# -- files
+
+
+def test_every_dialect_says_where_it_is_known_from_and_how_it_answers() -> None:
+    habits = {name: (load_dialect(name).rar, load_dialect(name).asr) for name in SHIPPED}
+    assert all(len(load_dialect(name).source) > 10 for name in SHIPPED)
+    assert {*Element} <= {load_dialect(name).element for name in SHIPPED}
+    assert {rar.result_code for rar, _ in habits.values()} == {0, 2001, 2002}
+    assert {asr.result_code for _, asr in habits.values()} == {0, 2001, 5012}
+
+
+BASE = """source = "a test"\nelement = "pgw"\nunits = "octets"\nrar = { answer = 2001 }\nasr = { answer = 2001 }\n"""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("service = []", "avps must be a list"),
+        ('avps = [["No-Such-AVP", 1]]\nservice = []', "No-Such-AVP"),
+        ('avps = [["Session-Id", "{nothing}"]]\nservice = []', "unknown field"),
+        ('avps = [["Session-Id", "{session_id}", "sometimes"]]\nservice = []', "sometimes"),
+        ('avps = [["Session-Id", []]]\nservice = []', "is no group"),
+        ('avps = [["Subscription-Id", "x"]]\nservice = []', "must be a list"),
+        ('avps = [["Session-Id"]]\nservice = []', r"must be \[name, value\]"),
+        ('avps = []\nservice = []\nquirks = ["odd"]', "quirks"),
+        ("avps = []\nservice = []\nother = 1", "unknown key other"),
+        ('avps = []\nservice = []\n[reasons]\nlate = "final"', "reasons"),
+        ("avps = [", "dialect"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told(tmp_path: Path, more: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(BASE + more)
+    with pytest.raises(DialectError, match=said):
+        load_dialect(str(path))
+
+
+def test_a_dialect_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    avps = '["Session-Id", "{session_id}"], ["Multiple-Services-Credit-Control", "{services}"]'
+    path.write_text(f'{BASE}avps = [{avps}]\nservice = [["Rating-Group", "{{rating_group}}"]]')
+    frame = render(request(Element.PGW, Kind.INITIAL, PARTS[0]), sender(str(path)), **IDS)
+    assert [avp.name for avp in Message.from_bytes(bytes(frame), plain_msg=True).avps] == [
+        "Session-Id",
+        "Multiple-Services-Credit-Control",
+    ]
+    with pytest.raises(DialectError, match="no dialect 'nobody'; it must be a file, or one of cisco"):
+        load_dialect("nobody")
 
 
 def test_a_field_that_does_not_occur_is_a_mistake() -> None:

@@ -11,7 +11,7 @@ from diameter.message._base import Message
 from diameter.message.avp.grouped import GrantedServiceUnit, MultipleServicesCreditControl
 from diameter.message.commands.credit_control import CreditControlAnswer, CreditControlRequest
 
-from simulator.dialects import encode
+from simulator.dialects import Sender, encode
 from simulator.elements import SERVER_REALM, SIMULATED_REALM, load_hosts
 from simulator.engine import Target
 from simulator.grantor import Grantor
@@ -43,9 +43,8 @@ def test_a_patched_request_is_what_python_diameter_encodes(step: Step, kind: Kin
     patched = bytes(templates.render(step, ALICE, session_id, 9, 1234 if part.used else 0, 17, 18))
     at = Message.from_bytes(patched).event_timestamp.timestamp()
     request = Request(Element.PGW, kind, session_id.decode(), 9, int(at), ALICE, HOME, (part,))
-    assert patched == encode(
-        request, realm=SIMULATED_REALM, destination_realm=SERVER_REALM, hop_by_hop=17, end_to_end=18
-    )
+    sender = Sender.of(Element.PGW, SIMULATED_REALM, SERVER_REALM)
+    assert patched == encode(request, sender, hop_by_hop=17, end_to_end=18)
 
 
 def test_numbers_of_another_width_are_refused() -> None:
