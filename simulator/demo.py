@@ -79,7 +79,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
             f"playing {len(plan.sessions):,} sessions of {scenario.duration_s / 60:g} minutes, {speed:g} times "
             "real time"
         )
-        story = Story(target, ports[1], _make_key(config), prices)
+        story = Story(target, ports[1], key_maker(config), prices)
         outcome = run_plan(
             *(plan, target),
             name=scenario.name,
@@ -173,7 +173,7 @@ def provision(plan: Plan, config: Path, folder: Path, console: Console) -> None:
         console.print(f"{len(limited)} accounts got a low spending limit")
 
 
-def _make_key(config: Path) -> MakeKey:
+def key_maker(config: Path) -> MakeKey:
     """Keys of the API by `ocs key create`."""
 
     def make(role: str, msisdn: str) -> str:

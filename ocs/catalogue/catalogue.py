@@ -188,6 +188,10 @@ class Catalogue:
         """Network of ported numbers, in small letters → its destination class."""
         return self._destinations.networks
 
+    def service_units(self) -> list[tuple[str, str]]:
+        """Those of `services` that have a rate."""
+        return self._services.units()
+
     @property
     def prices(self) -> Mapping[str, PriceTerms]:
         """All prices of use, by id. Made at first use: charging does not need it."""

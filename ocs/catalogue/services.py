@@ -60,6 +60,11 @@ class Services:
         found = (each for known in self._contexts.values() for each in (known.default, *known.by_match.values()))
         return iter({id(each): each for each in found if each is not None}.values())
 
+    def units(self) -> list[tuple[str, str]]:
+        """Each `RatedUse.service` that there may be, with its unit."""
+        rated = (each for service in self for each in (*service.by_use.values(), *service.by_place.values()))
+        return sorted({(each.service, each.unit.value) for each in rated})
+
     def find(self, event: UseEvent) -> Service:
         """Service of the use. Unrateable names the rating group, or the context if there is none."""
         return self.matched(event)[0]

@@ -35,6 +35,8 @@ LOOK_AGAIN_S = 0.1
 OK = "ok"
 MEASURES = "housekeeper"
 """Role of the one process that tells the version in force."""
+CHARGES = "worker"
+"""Role of the processes whose counts are by service."""
 UNUSABLE = "the versions of the catalogue in Redis cannot be used, nothing is charged: %s%s"
 Changed = Callable[[], Awaitable[None]]
 
@@ -121,6 +123,9 @@ class CatalogueReader:
         versions = await self._merged(stored)
         known = {(each.version, each.begins_at) for each in self._child.catalogue.versions}
         self._child.catalogue.install(versions)
+        if self._child.role == CHARGES:
+            for version in versions:
+                self._child.metrics.offer(version.service_units())
         if self._child.number == 0:
             for version in versions:
                 if (version.version, version.begins_at) not in known:

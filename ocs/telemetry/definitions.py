@@ -29,7 +29,25 @@ class Definition:
     help: str
     labels: tuple[str, ...] = ()
     scale: int = 1
+    known: tuple[tuple[str, ...], ...] = ()
+    """Values of each label, for a counter whose every combination is exported from the start, as 0. So the first event
+    is an increase: Prometheus takes the first value of a new series for its beginning."""
 
+
+REFUSED_CONNECTIONS = (
+    "address", "address_limit", "connection_limit", "pending_limit", "not_a_cer", "cer_timeout", "bad_cer",
+    "bad_stream", "unknown_peer", "no_common_security", "no_common_application", "duplicate", "tls", "stopping",
+)  # fmt: skip
+REFUSED_REQUESTS = (
+    "origin_host", "origin_realm", "route", "session_id", "context", "subscriber", "refund", "rate", "overload",
+    "stopping", "after_dpr",
+)  # fmt: skip
+CLIENT_REASONS = ("topup", "package", "pool", "refund", "reclaim", "limit", "state", "identity", "care")
+VOUCHER_RESULTS = (
+    "applied", "again", "voucher", "voucher_blocked", "spent", "expired", "ceiling", "state", "no_separate", "busy",
+    "other",
+)  # fmt: skip
+PAYMENT_STATES = ("ordered", "submitted", "succeeded", "credited", "failed", "returned", "refund-due")
 
 _CALL = ("command", "type", "context")
 
@@ -42,22 +60,43 @@ _TABLE = (
     Definition("ocs_in_flight", GAUGE, "Requests without an answer yet"),
     Definition("ocs_peers", GAUGE, "Peer connections of all workers by state of RFC 6733 §5.6", ("state",)),
     Definition("ocs_peer_connections", GAUGE, "Open connections of a peer, over all workers", ("origin_host",)),
-    Definition("ocs_connections_refused", COUNTER, "Connections refused before they were open", ("reason",)),
+    Definition(
+        "ocs_connections_refused",
+        COUNTER,
+        "Connections refused before they were open",
+        ("reason",),
+        known=(REFUSED_CONNECTIONS,),
+    ),
     Definition("ocs_connections_lost", COUNTER, "Connections that ended", ("reason",)),
-    Definition("ocs_client_requests", COUNTER, "RARs and ASRs sent to clients", ("command", "reason")),
+    Definition(
+        "ocs_client_requests",
+        COUNTER,
+        "RARs and ASRs sent to clients",
+        ("command", "reason"),
+        known=(("RAR", "ASR"), CLIENT_REASONS),
+    ),
     Definition(
         "ocs_client_answers",
         COUNTER,
         'Outcomes of RARs and ASRs: the Result-Code, or why there is none. "unreachable" = no worker of this server '
         "has a connection to the client; each server that shares a ledger counts it for itself",
         ("command", "result"),
+        known=(("RAR", "ASR"), ("2001", "2002", "no_answer", "unreachable", "dropped")),
     ),
     Definition("ocs_time_to_unblock_seconds", HISTOGRAM, "From an accepted top-up to the RAR on the wire"),
     Definition("ocs_orphans_released", COUNTER, "Sessions given up because their client had lost its state"),
     Definition("ocs_fair_use_accounts", GAUGE, "Accounts seen abroad, and those warned or surcharged", ("state",)),
     Definition("ocs_fair_use_overdue_accounts", GAUGE, "Accounts whose evaluation of fair use was due before today"),
-    Definition("ocs_fair_use_steps", COUNTER, "Warnings, surcharges and their ends by fair use", ("action",)),
-    Definition("ocs_requests_refused", COUNTER, "Requests refused before charging", ("kind",)),
+    Definition(
+        "ocs_fair_use_steps",
+        COUNTER,
+        "Warnings, surcharges and their ends by fair use",
+        ("action",),
+        known=(("warn", "surcharge", "stop"),),
+    ),
+    Definition(
+        "ocs_requests_refused", COUNTER, "Requests refused before charging", ("kind",), known=(REFUSED_REQUESTS,)
+    ),
     Definition("ocs_overload_reduction_percent", GAUGE, "Traffic reduction that clients are asked for (RFC 7683)"),
     Definition("ocs_granted_units", COUNTER, "Units granted (reserved)", ("service", "unit")),
     Definition("ocs_used_units", COUNTER, "Units reported as used", ("service", "unit")),
@@ -86,14 +125,38 @@ _TABLE = (
         ("service", "action"),
     ),
     Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), MICRO),
-    Definition("ocs_late_settlements", COUNTER, "Reports for sessions that had already been given up", ("type",)),
+    Definition(
+        "ocs_late_settlements",
+        COUNTER,
+        "Reports for sessions that had already been given up",
+        ("type",),
+        known=(("U", "T"),),
+    ),
     Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),
-    Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),
+    Definition(
+        "ocs_blocked",
+        COUNTER,
+        "Services that were granted nothing",
+        ("service", "reason"),
+        known=(("unknown",), ("clock", "unknown", "unrateable", "stale")),
+    ),
     Definition("ocs_service_results", COUNTER, "Services answered, by Result-Code", ("service", "result")),
-    Definition("ocs_duplicates", COUNTER, "Repeated requests that got their stored answer", ("type",)),
+    Definition(
+        "ocs_duplicates",
+        COUNTER,
+        "Repeated requests that got their stored answer",
+        ("type",),
+        known=(("I", "U", "T", "E"),),
+    ),
     Definition("ocs_reused_session_ids", COUNTER, "Sessions that began under the Session-Id of one that had ended"),
     Definition("ocs_ledger_round_trip_seconds", HISTOGRAM, "Duration of one Redis call", ("operation",)),
-    Definition("ocs_ledger_errors", COUNTER, "Redis calls that failed or were sent again", ("kind",)),
+    Definition(
+        "ocs_ledger_errors",
+        COUNTER,
+        "Redis calls that failed or were sent again",
+        ("kind",),
+        known=(("timeout", "lost", "script", "overflow", "replica", "moved", "ask", "not_now"),),
+    ),
     Definition("ocs_ledger_connections", GAUGE, "Connections to Redis"),
     Definition("ocs_outbox_lag_events", GAUGE, "Events of the ledger that are not yet stored as records"),
     Definition("ocs_records_written", COUNTER, "Charging records written and synced", ("kind",)),
@@ -109,7 +172,13 @@ _TABLE = (
         "Recorded events that the ledger has lost: a replica that lagged was promoted, or an old copy was restored",
     ),
     Definition("ocs_records_stopped", GAUGE, "1 while records cannot be written (full disk, another ledger's folder)"),
-    Definition("ocs_notices", COUNTER, "Notices that were made, and what became of each attempt", ("state",)),
+    Definition(
+        "ocs_notices",
+        COUNTER,
+        "Notices that were made, and what became of each attempt",
+        ("state",),
+        known=(("waiting", "sent", "delivered", "failed", "given_up", "suppressed", "again"),),
+    ),
     Definition("ocs_notices_open", GAUGE, "Notices that wait or are being sent", ("state",)),
     Definition("ocs_notice_lag_seconds", GAUGE, "For how long the oldest notice waits whose time has come"),
     Definition("ocs_notice_events", GAUGE, "Events whose notices are not made yet"),
@@ -124,14 +193,30 @@ _TABLE = (
     Definition(
         "ocs_voucher_claims_finished", COUNTER, "Redemptions of vouchers that a crash left, and that are finished"
     ),
-    Definition("ocs_transfers_continued", COUNTER, "Transfers that a crash left, and that are finished", ("result",)),
+    Definition(
+        "ocs_transfers_continued",
+        COUNTER,
+        "Transfers that a crash left, and that are finished",
+        ("result",),
+        known=(("arrived",),),
+    ),
     Definition("ocs_group_steps_continued", COUNTER, "Steps of groups that a crash left, and that are finished"),
     Definition("ocs_groups_stuck", GAUGE, "Accounts and groups of which a transfer or step cannot be finished now"),
     Definition(
-        "ocs_voucher_entries", COUNTER, "Voucher numbers entered over the API, by what came of them", ("result",)
+        "ocs_voucher_entries",
+        COUNTER,
+        "Voucher numbers entered over the API, by what came of them",
+        ("result",),
+        known=(VOUCHER_RESULTS,),
     ),
     Definition("ocs_voucher_claims_stuck", GAUGE, "Redemptions of vouchers that cannot be finished now"),
-    Definition("ocs_payment_orders", COUNTER, "Payment orders that came into a state", ("kind", "state")),
+    Definition(
+        "ocs_payment_orders",
+        COUNTER,
+        "Payment orders that came into a state",
+        ("kind", "state"),
+        known=(("auto", "one-off"), PAYMENT_STATES),
+    ),
     Definition("ocs_payment_due", GAUGE, "Orders and accounts for which a payment step is due"),
     Definition("ocs_payment_oldest_due_seconds", GAUGE, "How long the oldest of them has been due"),
     Definition("ocs_payment_uncertain", COUNTER, "Requests to the payment provider without a certain answer"),
@@ -171,7 +256,13 @@ _TABLE = (
     ),
     Definition("ocs_api_request_seconds", HISTOGRAM, "From a request of the API to its answer", ("route", "method")),
     Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
-    Definition("ocs_process_restarts", COUNTER, "Processes that ended unexpectedly and were restarted", ("role",)),
+    Definition(
+        "ocs_process_restarts",
+        COUNTER,
+        "Processes that ended unexpectedly and were restarted",
+        ("role",),
+        known=(("worker", "housekeeper", "backoffice", "api", "redis"),),
+    ),
     Definition("ocs_redis_up", GAUGE, "1 while Redis answers"),
     Definition("ocs_redis_memory_octets", GAUGE, "Memory that Redis uses for data (used_memory)"),
     Definition("ocs_redis_memory_limit_octets", GAUGE, "maxmemory of Redis; 0 = none"),

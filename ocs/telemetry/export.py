@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -96,8 +97,9 @@ def _family(definition: Definition, store: Store) -> Metric:
     make = CounterMetricFamily if definition.kind == COUNTER else GaugeMetricFamily
     family = make(name, definition.help, labels=labels)
     rows = {key[1:]: value for key, value in values.items() if key[0] == name}
-    if not labels:
-        rows.setdefault((), 0)
+    if definition.known or not labels:
+        for known in product(*definition.known):
+            rows.setdefault(known, 0)
     for key, value in rows.items():
         family.add_metric(key, value / definition.scale)
     return family

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -26,6 +27,13 @@ _COMMANDS = frozenset({"CCR", "CER", "DWR", "DPR", "RAR", "ASR"})
 _TYPES = frozenset({"I", "U", "T", "E", ""})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _CONTEXTS = frozenset({"data", "ims", "cs", "sms", "mms", "content", ""})
+
+_OF_SERVICE = ("ocs_debited_eur", "ocs_refunded_eur", "ocs_restricted_phases")
+_OF_SERVICE_AND_UNIT = (
+    "ocs_granted_units", "ocs_used_units", "ocs_debited_bucket_units", "ocs_overrun_units", "ocs_dropped_units",
+    "ocs_other_units",
+)  # fmt: skip
+_USUAL_BLOCKS = ("credit", "limit")
 
 Key = tuple[str, ...]
 
@@ -202,6 +210,17 @@ class Metrics:
         self._counters["ocs_connections_lost", self._words[reason]] += 1
 
     # -- ChargingMetrics
+
+    def offer(self, services: Iterable[tuple[str, str]]) -> None:
+        """Services of the catalogue, each with its unit: what is counted of them begins at 0 (`Definition.known`)."""
+        for name, unit in services:
+            service, word = self._services[name], self._words[unit]
+            for counter in _OF_SERVICE_AND_UNIT:
+                self._counters[counter, service, word] += 0
+            for reason in _USUAL_BLOCKS:
+                self._counters["ocs_blocked", service, reason] += 0
+            for counter in _OF_SERVICE:
+                self._counters[counter, service] += 0
 
     def charged(
         self, service: str, unit: str, result_code: int, used: int, granted: int, micro_eur: int, bucket_units: int

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ocs.api.container import ApiMetrics
+from ocs.api.vouchers import RESULTS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.rar_asr import RequestMetrics
+from ocs.diameter.refusals import Kind
 from ocs.history.reconcile.outcome import Result
 from ocs.history.reconcile.published import gauges
+from ocs.ledger.contract.payments import OrderKind, OrderState
 from ocs.ledger.metrics import LedgerMetrics
+from ocs.notices.states import State
 from ocs.outbox.business import BusinessMetrics
-from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
+from ocs.policy.fair_use import Action
+from ocs.telemetry.definitions import (
+    COUNTER,
+    DEFINITIONS,
+    HISTOGRAM,
+    PAYMENT_STATES,
+    REFUSED_REQUESTS,
+    VOUCHER_RESULTS,
+    Definition,
+)
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path
 
@@ -127,6 +141,30 @@ def test_every_defined_metric_is_exported(tmp_path: Path) -> None:
     buckets = {labels["le"]: value for labels, value in found["ocs_answer_seconds_bucket"]}
     assert (buckets["0.003"], buckets["0.005"], buckets["+Inf"]) == (0, 1, 1)
     assert found["ocs_answer_seconds_sum"][0][1] == pytest.approx(0.004)
+
+
+def test_what_may_happen_is_0_from_the_start(tmp_path: Path) -> None:
+    """Prometheus takes the first value of a new series for its beginning: an alert would miss the first event."""
+    metrics = Metrics()
+    metrics.offer([("data", "octets")])
+    found = exported(tmp_path, metrics)
+    for definition in DEFINITIONS.values():
+        for known in product(*definition.known) if definition.known else ():
+            labels = dict(zip(definition.labels, known, strict=True))
+            assert (labels, 0) in found[f"{definition.name}_total"], definition.name
+    assert found["ocs_dropped_units_total"] == [({"service": "data", "unit": "octets"}, 0)]
+    assert ({"service": "data", "reason": "credit"}, 0) in found["ocs_blocked_total"]
+    metrics.dropped("data", "octets", 7)
+    assert exported(tmp_path, metrics)["ocs_dropped_units_total"] == [({"service": "data", "unit": "octets"}, 7)]
+
+
+def test_known_words_are_those_of_the_code() -> None:
+    assert set(REFUSED_REQUESTS) == set(Kind)
+    assert set(PAYMENT_STATES) == set(OrderState)
+    assert set(VOUCHER_RESULTS) == {*RESULTS, "applied", "again", "other"}
+    assert set(DEFINITIONS["ocs_fair_use_steps"].known[0]) == {*Action} - {Action.NONE}
+    assert set(DEFINITIONS["ocs_payment_orders"].known[0]) == set(OrderKind)
+    assert {*State} - {State.SENDING} <= set(DEFINITIONS["ocs_notices"].known[0])
 
 
 def test_labels_are_bounded(tmp_path: Path) -> None:
