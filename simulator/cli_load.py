@@ -103,8 +103,6 @@ def generate_load(
         slow_ms=slow_ms if json else None,
         processes=processes,
     )
-    if metrics_port is not None and processes > 1:
-        raise typer.BadParameter("--metrics-port is for a load of one process")
     with serving_on(metrics_port) as metrics:
         options = replace(options, metrics=metrics)
         if several:

@@ -14,7 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from operator import attrgetter
 
@@ -23,6 +23,7 @@ import uvloop
 from simulator.elements import load_hosts
 from simulator.errors import SimulatorError
 from simulator.identifiers import new_run
+from simulator.load_counts import Counts, ProcessesSource, Teller
 from simulator.load_run import DRAIN_S, LoadOptions, LoadOutcome, load_in_this_process
 from simulator.loadgen import LoadResult
 from simulator.stats import Latencies, summarise
@@ -43,7 +44,11 @@ class LoadProcessError(SimulatorError):
 def run_load(options: LoadOptions) -> LoadOutcome:
     """Raises PeerError, LoadProcessError, ValueError."""
     if options.processes > 1:
-        return _run_processes(divided(options))
+        source = ProcessesSource(options.processes)
+        if options.metrics is not None:
+            options.metrics.intended_per_s = options.rate.start if options.rate else 0.0
+            options.metrics.begin(source)
+        return _run_processes(divided(options), source)
 
     async def at_once() -> float:
         return 0.0
@@ -64,6 +69,7 @@ def divided(options: LoadOptions) -> list[LoadOptions]:
         replace(
             options,
             processes=1,
+            metrics=None,
             hosts=hosts[index::count],
             subscribers=options.subscribers[index::count],
             outstanding=len(range(index, options.outstanding, count)) or 1,
@@ -118,7 +124,7 @@ def _added(parts: Iterable[dict[int, int]]) -> dict[int, int]:
     return dict(total)
 
 
-def _run_processes(parts: Sequence[LoadOptions]) -> LoadOutcome:
+def _run_processes(parts: Sequence[LoadOptions], source: ProcessesSource) -> LoadOutcome:
     spawn = multiprocessing.get_context("spawn")
     running: list[tuple[SpawnProcess, Connection]] = []
     try:
@@ -128,13 +134,13 @@ def _run_processes(parts: Sequence[LoadOptions]) -> LoadOutcome:
             process.start()
             theirs.close()
             running.append((process, ours))
-        for _, pipe in running:
+        pipes = [pipe for _, pipe in running]
+        for pipe in pipes:
             _receive(pipe, CONNECT_TIMEOUT_S)
         start_at = time.perf_counter() + START_AFTER_S
-        for _, pipe in running:
+        for pipe in pipes:
             pipe.send(start_at)
-        timeout_s = parts[0].seconds + DRAIN_S + END_TIMEOUT_S
-        outcomes = [outcome for _, pipe in running if (outcome := _receive(pipe, timeout_s)) is not None]
+        outcomes = _outcomes(pipes, parts[0].seconds + DRAIN_S + END_TIMEOUT_S, source)
     finally:
         for process, pipe in running:
             pipe.close()
@@ -143,17 +149,41 @@ def _run_processes(parts: Sequence[LoadOptions]) -> LoadOutcome:
     return merged(outcomes)
 
 
-def _receive(pipe: Connection, timeout_s: float) -> LoadOutcome | None:
-    """The process's outcome, or None once it is connected. Raises what it failed with."""
+def _outcomes(pipes: Sequence[Connection], timeout_s: float, source: ProcessesSource) -> list[LoadOutcome]:
+    """Of each process, in their order. What they tell meanwhile goes to `source`."""
+    found: dict[int, LoadOutcome] = {}
+    end = time.monotonic() + timeout_s
+    while len(found) < len(pipes):
+        open_ones = [pipe for index, pipe in enumerate(pipes) if index not in found]
+        ready = wait(open_ones, max(end - time.monotonic(), 0.0))
+        if not ready:
+            raise LoadProcessError(_silent(timeout_s))
+        for index, pipe in enumerate(pipes):
+            if pipe not in ready:
+                continue
+            told = _receive(pipe, 0.0)
+            if isinstance(told, Counts):
+                source.take(index, told)
+            elif told is not None:
+                found[index] = told
+    return [found[index] for index in range(len(pipes))]
+
+
+def _silent(timeout_s: float) -> str:
+    return f"a process of the load generator said nothing for {timeout_s:g} s"
+
+
+def _receive(pipe: Connection, timeout_s: float) -> LoadOutcome | Counts | None:
+    """The process's outcome, its counts, or None once it is connected. Raises what it failed with."""
     try:
         if not pipe.poll(timeout_s):
-            raise LoadProcessError(f"a process of the load generator said nothing for {timeout_s:g} s")
+            raise LoadProcessError(_silent(timeout_s))
         found = pipe.recv()
     except EOFError:
         raise LoadProcessError("a process of the load generator ended early") from None
     if isinstance(found, Exception):
         raise found
-    assert found is None or isinstance(found, LoadOutcome)
+    assert found is None or isinstance(found, (LoadOutcome, Counts))
     return found
 
 
@@ -165,8 +195,11 @@ def _child(pipe: Connection, options: LoadOptions) -> None:
         pipe.send(None)
         return float(await asyncio.get_running_loop().run_in_executor(None, pipe.recv))
 
+    teller = Teller(pipe.send)
     try:
-        pipe.send(uvloop.run(load_in_this_process(options, ready)))
+        outcome = uvloop.run(load_in_this_process(replace(options, metrics=teller), ready))
+        teller.tell()
+        pipe.send(outcome)
     except (SimulatorError, OSError, ValueError) as error:
         pipe.send(error)
     except EOFError:

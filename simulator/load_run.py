@@ -12,7 +12,7 @@ from simulator.elements import load_hosts
 from simulator.engine import Target
 from simulator.load_templates import LoadTemplates
 from simulator.loadgen import LoadGenerator, LoadResult
-from simulator.metrics import LoadSource, SimulatorMetrics
+from simulator.metrics import LoadSource, RunMetrics
 from simulator.outside_audit import OutsideAudit, audit
 from simulator.pacing import Arrivals, Rate
 from simulator.prices import PriceList
@@ -49,8 +49,7 @@ class LoadOptions:
     arrivals: Arrivals = Arrivals.EVEN
     slow_ms: float | None = None
     """Keep each request's times: the outcome then has each second, and the pauses of answers slower than this."""
-    metrics: SimulatorMetrics | None = None
-    """Of a run in this process."""
+    metrics: RunMetrics | None = None
     processes: int = 1
     hosts: tuple[str, ...] = ()
     """Origin-Hosts of the connections; () = those of `peers`."""

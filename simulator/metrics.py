@@ -60,6 +60,17 @@ class Source(Protocol):
 
     def sessions_begun(self) -> int: ...
 
+    def cpu_s(self) -> float:
+        """Processor time of other processes."""
+
+
+class RunMetrics(Protocol):
+    """What a run tells."""
+
+    intended_per_s: float
+
+    def begin(self, source: Source) -> None: ...
+
 
 class TallySource:
     """A scenario that is being played."""
@@ -89,6 +100,9 @@ class TallySource:
     def sessions_begun(self) -> int:
         return len(self._tally.sessions)
 
+    def cpu_s(self) -> float:
+        return 0.0
+
 
 class LoadSource:
     """A load generator. Its sessions have one kind of traffic; types of requests are not counted apart."""
@@ -117,6 +131,9 @@ class LoadSource:
 
     def sessions_begun(self) -> int:
         return self._generator.result.sessions_started
+
+    def cpu_s(self) -> float:
+        return 0.0
 
 
 class Buckets:
@@ -154,7 +171,7 @@ class SimulatorMetrics(Collector):
         """Requests a second that the run is meant to send; 0 = as many as are answered."""
         self.intended_sessions_per_s = 0.0
         self._source: Source | None = None
-        self._sessions = 0
+        self._sessions, self._cpu_s = 0, 0.0
         self._requests: Counter[tuple[str, str]] = Counter()
         self._answers: Counter[int] = Counter()
         self._others: Counter[str] = Counter()
@@ -165,6 +182,7 @@ class SimulatorMetrics(Collector):
         self._requests, self._answers, self._others = self._totals()
         if self._source is not None:
             self._sessions += self._source.sessions_begun()
+            self._cpu_s += self._source.cpu_s()
         for buckets in (self._latency, self._late):
             buckets.begin_again()
         self._source = source
@@ -204,7 +222,8 @@ class SimulatorMetrics(Collector):
         yield _gauge("intended_sessions_per_second", "Sessions a second that are meant", self.intended_sessions_per_s)
         yield _counter("sessions", "Sessions that have begun", (), {(): self._sessions + begun})
         yield _gauge("sessions_open", "Sessions that are open", open_now)
-        yield _counter("cpu_seconds", "Processor time of the simulator", (), {(): time.process_time()})
+        cpu_s = self._cpu_s + time.process_time() + (self._source.cpu_s() if self._source else 0.0)
+        yield _counter("cpu_seconds", "Processor time of the simulator", (), {(): cpu_s})
         yield _histogram("latency_seconds", "From the intended time of a request to its answer", self._latency)
         yield _histogram("late_seconds", "From the intended time of a request to its sending", self._late)
 

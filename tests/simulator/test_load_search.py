@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from simulator.load_processes import divided, run_load
 from simulator.load_run import LoadOptions, LoadOutcome
 from simulator.load_search import Goal, search, stair_rates, why_failed
 from simulator.loadgen import LoadResult
+from simulator.metrics import SimulatorMetrics
 from simulator.pacing import Arrivals, Rate, intended_times
 from simulator.peer import PeerError
 from simulator.server_process import free_port
@@ -110,6 +113,32 @@ def test_two_processes_play_whole_sessions(two_peers: Grantor) -> None:
         kinds.setdefault(request.session_id, []).append(request.cc_request_type)
     assert len(kinds) == found.result.sessions_started
     assert all(each[0] == 1 and each[-1] == 3 for each in kinds.values())
+
+
+def test_the_metrics_are_those_of_all_processes(two_peers: Grantor) -> None:
+    metrics = SimulatorMetrics()
+    options = LoadOptions(
+        target(two_peers.port), default_subscribers(20), 1.5, rate=Rate(60.0), processes=2, metrics=metrics
+    )
+    seen: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_load, options)
+        while not running.done():
+            seen.append(sample(metrics, "ocs_sim_requests_total"))
+            time.sleep(0.05)
+        result = running.result().result
+    assert any(0 < each < result.sent for each in seen), "they are told while the load runs"
+    assert sample(metrics, "ocs_sim_requests_total") == result.sent
+    assert sample(metrics, "ocs_sim_answers_total") == result.answered
+    assert sample(metrics, "ocs_sim_latency_seconds_count") == len(result.latencies_us)
+    assert sample(metrics, "ocs_sim_sessions_total") == result.sessions_started
+    assert sample(metrics, "ocs_sim_sessions_open") == 0
+    assert sample(metrics, "ocs_sim_intended_requests_per_second") == 60
+    assert sample(metrics, "ocs_sim_cpu_seconds_total") > time.process_time()
+
+
+def sample(metrics: SimulatorMetrics, name: str) -> float:
+    return sum(each.value for family in metrics.collect() for each in family.samples if each.name == name)
 
 
 def test_a_process_that_cannot_connect_ends_the_run(two_peers: Grantor) -> None:
