@@ -92,7 +92,7 @@ def measure_beside_api(
         with charging_server(folder / "server") as system:
             advance("provisioning")
             provision(system, ACCOUNTS)
-            keys = [_key(system, number) for number in range(KEYS)]
+            keys = [new_key(system, number) for number in range(KEYS)]
             advance("warming up")
             with _api_load(system, keys, WARM_UP_S, []):
                 run_load(system, Load(WARM_UP_S, outstanding=WARM_UP_OUTSTANDING))
@@ -146,7 +146,8 @@ def _api_load(system: System, keys: Sequence[str], seconds: float, results: list
         raise ServerError(f"the API did not serve all: {wrong}, {results[0]['unanswered']} unanswered")
 
 
-def _key(system: System, number: int) -> str:
+def new_key(system: System, number: int) -> str:
+    """A key of customer care."""
     command = system.tree.ocs(
         "key", "create", "--role", "care", "--name", f"bench {number}", "--config", str(system.config)
     )

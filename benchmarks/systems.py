@@ -55,12 +55,16 @@ class System:
 
 @contextmanager
 def charging_server(
-    folder: Path, tree: Tree = HERE, ledger: Sequence[str] = (), catalogue: Path | None = None
+    folder: Path,
+    tree: Tree = HERE,
+    ledger: Sequence[str] = (),
+    catalogue: Path | None = None,
+    api: Sequence[str] = (),
 ) -> Iterator[System]:
     """Starts the tree's `ocs serve` in an empty folder, with its shipped catalogue or another."""
     folder.mkdir(parents=True)
     ports = free_port(), free_port(), free_port()
-    config = write_config(folder, catalogue or tree.catalogue, ports, ledger)
+    config = write_config(folder, catalogue or tree.catalogue, ports, ledger, api)
     command = tree.ocs("serve", "--config", str(config))
     with _running(command, tree, folder / "server.log", lambda: any(map(_is_healthy, ports[1:]))) as pid:
         yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config, ports[1])
@@ -111,8 +115,10 @@ def run_command(command: list[str], tree: Tree, timeout_s: float) -> str:
     return done.stdout
 
 
-def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], ledger: Sequence[str] = ()) -> Path:
-    """The shipped settings, except one worker, ports, folder, and the settings in `ledger`."""
+def write_config(
+    folder: Path, catalogue: Path, ports: tuple[int, int, int], ledger: Sequence[str] = (), api: Sequence[str] = ()
+) -> Path:
+    """The shipped settings, except one worker, ports, folder, and the settings in `ledger` and `api`."""
     lines = [
         "[diameter]",
         f'identity = "ocs.{SERVER_REALM}"',
@@ -123,6 +129,7 @@ def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], led
         *ledger,
         "[api]",
         f'listen = "127.0.0.1:{ports[1]}"',
+        *api,
         "[metrics]",
         f'listen = "127.0.0.1:{ports[2]}"',
         "[server]",
@@ -175,6 +182,15 @@ def _is_healthy(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def wait_healthy(port: int) -> None:
+    """Until `/health` of the port is well. ServerError: it is not in time."""
+    end = time.monotonic() + START_TIMEOUT_S
+    while not _is_healthy(port):
+        if time.monotonic() > end:
+            raise ServerError(f"nothing healthy answers at port {port}")
+        time.sleep(0.1)
 
 
 def _accepts(port: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ocs.accounts.first_look import FirstLook
 from ocs.accounts.groups import GroupOperations
 from ocs.accounts.keywords import KeywordOperations
 from ocs.accounts.life import LifeOperations
@@ -47,12 +48,15 @@ class Backend:
     environment: Environment
     voucher_key: bytes | None = field(default=None, repr=False)
     """The operator's key of vouchers; None = the ledger has its own."""
+    first: FirstLook | None = None
+    """What was read when a request came in; a backend of that request only."""
     unread: list[str] = field(default_factory=list)
     """Accounts that `views` could not read, each with the reason."""
 
     @property
     def accounts(self) -> AccountOperations:
-        return AccountOperations(self.ledger, self.catalogue, self.environment.now, self.environment.entropy)
+        environment = self.environment
+        return AccountOperations(self.ledger, self.catalogue, environment.now, environment.entropy, self.first)
 
     @property
     def products(self) -> ProductOperations:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ocs.accounts.errors import InputError, UnknownError, raising_refused
+from ocs.accounts.first_look import FirstLook
 from ocs.accounts.inputs import Reference
 from ocs.ledger.contract.groups import TransferLedger
 from ocs.ledger.contract.operations import AccountLedger
@@ -70,6 +71,8 @@ class TopUpResult:
     applied: bool
     """False = the reference was applied before; nothing was changed."""
     credit_micro_eur: int
+    view: AccountView
+    """The account afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,21 @@ class MoveResult:
 
 
 class AccountOperations:
-    """`now` gives Unix seconds, `entropy` 64 random bits."""
+    """`now` gives Unix seconds, `entropy` 64 random bits. `first`: what was read before."""
 
-    def __init__(self, ledger: Ledger, offer: Offer, now: Callable[[], int], entropy: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        offer: Offer,
+        now: Callable[[], int],
+        entropy: Callable[[], int],
+        first: FirstLook | None = None,
+    ) -> None:
         self._ledger = ledger
         self._offer = offer
         self._now = now
         self._entropy = entropy
+        self._first = first
 
     def _when(self) -> When:
         return when_of(self._offer.when(self._now()))
@@ -117,15 +128,19 @@ class AccountOperations:
         return account_id
 
     async def find_or_none(self, msisdn: Msisdn) -> str | None:
+        if self._first is not None and (known := self._first.take_id(msisdn)):
+            return known
         with raising_refused():
             return await self._ledger.find_subscriber(by_msisdn(msisdn))
 
     async def read(self, msisdn: Msisdn) -> AccountAndPool:
         """The account and its pool. UnknownError: "account"."""
-        account_id = await self.find(msisdn)
-        view = await self._view(msisdn, account_id)
         with raising_refused():
-            pool = await self._ledger.read_pool(account_id, view.pool) if view.pool else None
+            view = self._first.take_view(msisdn, self._when()) if self._first is not None else None
+        if view is None:
+            view = await self._view(msisdn, await self.find(msisdn))
+        with raising_refused():
+            pool = await self._ledger.read_pool(view.account_id, view.pool) if view.pool else None
         return AccountAndPool(view, pool)
 
     async def taken_ids(self, msisdn: Msisdn, imsi: Imsi) -> list[SubscriberId]:
@@ -274,7 +289,7 @@ class AccountOperations:
                 **self._when(),
             )
         view = await self._view(msisdn, account_id)
-        return TopUpResult(applied, view.separate_micro_eur if separate else view.credit_micro_eur)
+        return TopUpResult(applied, view.separate_micro_eur if separate else view.credit_micro_eur, view)
 
     async def activate(self, msisdn: Msisdn, *, package: PackageTerms, reference: Reference) -> bool:
         """Activate a package now. Its price is debited, its units replace those of the previous one (HOT-PKG-2).

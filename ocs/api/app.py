@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from ocs.api import payment_webhook, public, receipts
 from ocs.api.container import Container
+from ocs.api.dispatch import Dispatch, RouteTable
 from ocs.api.frame import Frame
 from ocs.api.keys import ApiKeys
+from ocs.api.looker import Looker
 from ocs.api.operation_route import failed
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import HEADER, REPLAYED
@@ -32,7 +34,9 @@ def create(container: Container, version: str = "0") -> FastAPI:
         redirect_slashes=False,  # behind a proxy it would lead to plain HTTP, with the key
     )
     app.state.container = container
-    app.state.keys = ApiKeys(container.backend.ledger, container.backend.environment.now)
+    ledger = container.backend.ledger
+    app.state.keys = ApiKeys(ledger, container.backend.environment.now)
+    app.state.looker = Looker(ledger, app.state.keys)
     for kind in (HTTPException, RequestValidationError, ProblemError):
         app.add_exception_handler(kind, _answer)
     app.include_router(public.router)
@@ -41,6 +45,7 @@ def create(container: Container, version: str = "0") -> FastAPI:
     for router in routers():
         app.include_router(router)
     public.serve_document(app, version)
+    app.add_middleware(Dispatch, table=RouteTable(operations()))
     if origins := container.settings.api.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 
 from ocs.accounts import inputs
 from ocs.accounts.backend import Backend
-from ocs.accounts.errors import UnknownError
+from ocs.accounts.errors import UnknownError, raising_refused
+from ocs.accounts.first_look import FirstLook
 from ocs.accounts.inputs import Reference
 from ocs.api.container import Container
 from ocs.api.problems import ProblemError
@@ -21,6 +22,7 @@ from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.keys import uid_of
 from ocs.policy.groups import ADMINISTRATOR, CARE, Actor
 from ocs.values.identities import Msisdn, by_msisdn
+from ocs.values.moment import when_of
 
 OWN_REFERENCES = "api:"
 """Beginning of the references that the API makes of Idempotency-Keys. No reference of a client may begin so."""
@@ -43,6 +45,10 @@ class Call:
     """Of the path's MSISDN, or of the account that the call has opened; "" = none."""
     repetition: Repetition | None = None
     """The request by its Idempotency-Key, if it has one."""
+    first: FirstLook | None = None
+    """At the account of the path; None = the path names none, or it was not read."""
+    after: AccountView | None = None
+    """The account of the path after the operation, if the route has read it."""
     repeated: bool = False
     """The same request was begun before, and may have been done."""
     replayed: bool = False
@@ -50,7 +56,7 @@ class Call:
 
     @property
     def backend(self) -> Backend:
-        return self.container.backend
+        return self.container.backend if self.first is None else replace(self.container.backend, first=self.first)
 
     @property
     def actor(self) -> Actor:
@@ -88,10 +94,16 @@ class Call:
             return await self._in_group(msisdn)
         if msisdn != self.key.bound_to:
             raise _no_account(msisdn)
-        account_id = await self.backend.ledger.find_subscriber(by_msisdn(msisdn))
+        account_id = await self.find(msisdn)
         if account_id is None or uid_of(account_id) != self.key.account_uid:
             raise _no_account(msisdn)
         return None if self.scope is Scope.OWN else await self._orders_itself(msisdn)
+
+    async def find(self, msisdn: Msisdn) -> str | None:
+        """Id of the account; None = there is none."""
+        if self.first is not None and self.first.msisdn == msisdn:
+            return self.first.account_id
+        return await self.backend.ledger.find_subscriber(by_msisdn(msisdn))
 
     async def _in_group(self, msisdn: Msisdn) -> AccountView:
         view = await self._view(msisdn)
@@ -109,7 +121,11 @@ class Call:
 
     async def _view(self, msisdn: Msisdn) -> AccountView:
         try:
-            return (await self.backend.accounts.read(msisdn)).view
+            if self.first is not None and self.first.msisdn == msisdn:
+                with raising_refused():
+                    if (view := self.first.view(when_of(self.backend.when()))) is not None:
+                        return view
+            return (await self.container.backend.accounts.read(msisdn)).view
         except UnknownError:
             raise _no_account(msisdn) from None
 

@@ -15,6 +15,7 @@ from ocs.api.problems import ProblemError
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 BODY_TIMEOUT_S = 30
 """For a whole body. A slow client holds one of `api.max_connections`."""
+BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 UNKNOWN_ROUTE = "none"
 """Label of requests whose path no route has."""
 HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -31,8 +32,7 @@ class Frame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         began, status, started = self._container.monotonic(), 500, False
 
@@ -44,7 +44,7 @@ class Frame:
             await send(message)
 
         try:
-            await self._app(scope, self._bounded(receive), sent)
+            await self._app(scope, self._bounded(receive) if _has_body(scope) else receive, sent)
         except Exception as error:  # noqa: BLE001 - a client gets an answer to everything
             response = failed(error, request_id)
             if not started:  # else the connection ends in the middle of the answer, so the client sees that it is cut
@@ -72,6 +72,17 @@ class Frame:
             return message
 
         return received
+
+
+def _request_id(scope: Scope) -> str:
+    """That of the client, if it can be one; else a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether octets of a body may come (RFC 9112 §6)."""
+    return any(name in BODY_HEADERS for name, _ in scope["headers"])
 
 
 def _headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

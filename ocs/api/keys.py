@@ -96,17 +96,29 @@ class ApiKeys:
 
     async def verify(self, text: str) -> ApiKey | None:
         """The key that was sent; None = it is none of ours, revoked or expired."""
+        key_id = self.id_of(text)
+        return None if key_id is None else await self.accepted(await self._ledger.api_key(key_id), text)
+
+    @staticmethod
+    def id_of(text: str) -> str | None:
+        """Id in a key that was sent; None = it is none of ours."""
         prefix, _, rest = text.partition("_")
         key_id, _, secret = rest.partition("_")
-        if prefix != PREFIX or not secret or len(text) > MAX_KEY_LENGTH or len(key_id) != 2 * ID_OCTETS:
-            return None
-        key = await self._ledger.api_key(key_id)
-        if key is None or not hmac.compare_digest(key.digest, _digest(secret)):
+        is_ours = prefix == PREFIX and secret and len(text) <= MAX_KEY_LENGTH and len(key_id) == 2 * ID_OCTETS
+        return key_id if is_ours else None
+
+    def is_known(self, key_id: str) -> bool:
+        """This process has seen the key in force."""
+        return key_id in self._noted
+
+    async def accepted(self, key: ApiKey | None, text: str) -> ApiKey | None:
+        """The stored key, if the text is that key and it is in force."""
+        if key is None or not hmac.compare_digest(key.digest, _digest(text.split("_", 2)[2])):
             return None
         now = self._now()
         if key.revoked_at or 0 < key.expires_at <= now:
             return None
-        await self._note_used(key_id, utc_day(now))
+        await self._note_used(key.id, utc_day(now))
         return key
 
     async def _note_used(self, key_id: str, day: int) -> None:

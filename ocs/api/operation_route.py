@@ -15,10 +15,11 @@ from starlette.responses import Response
 
 from ocs.accounts import inputs
 from ocs.accounts.errors import AccountError, UnknownError
+from ocs.accounts.first_look import FirstLook
 from ocs.api import problems, trail
 from ocs.api.call import Call
 from ocs.api.container import Container
-from ocs.api.keys import ApiKeys
+from ocs.api.looker import Looker
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import HEADER, REPLAYED, Repetition, again
 from ocs.api.rights import OPERATIONS, Operation, Role, Scope
@@ -27,7 +28,7 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView
 from ocs.telemetry.logs import describe
 from ocs.values.actor import ACTOR
-from ocs.values.identities import by_msisdn
+from ocs.values.moment import when_of
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +77,13 @@ def failed(error: Exception, request_id: str) -> Response:
 async def _admitted(request: Request, name: str, operation: Operation) -> Call:
     """The call, if its key may do the operation. ProblemError, AccountError."""
     container: Container = request.app.state.container
-    keys: ApiKeys = request.app.state.keys
-    key = await _key(keys, request)
+    key, first = await _looked(request)
     if wait_s := container.limits.wait_s(key.id):
         raise ProblemError("rate", "the key has sent too many requests", {"Retry-After": str(int(wait_s) + 1)})
     role = Role(key.role)
     scope = operation.grants.get(role)
-    call = Call(container, request.scope["state"]["request_id"], name, operation, key, role, scope or Scope.OWN)
+    request_id = request.scope["state"]["request_id"]
+    call = Call(container, request_id, name, operation, key, role, scope or Scope.OWN, first=first)
     try:
         if scope is None:
             raise ProblemError("forbidden", f"the role {role} may not do {name}")
@@ -103,12 +104,16 @@ def _is_json(request: Request) -> bool:
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 
 
-async def _key(keys: ApiKeys, request: Request) -> ApiKey:
+async def _looked(request: Request) -> tuple[ApiKey, FirstLook | None]:
+    """The key, and what is found of the number in the path."""
+    looker: Looker = request.app.state.looker
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-    key = await keys.verify(text.strip()) if scheme.lower() == "bearer" else None
+    key, first = None, None
+    if scheme.lower() == "bearer":
+        key, first = await looker.look(text.strip(), request.path_params.get("msisdn", ""))
     if key is None:
         raise ProblemError("unauthenticated", "the request has no key that is in force", CHALLENGE)
-    return key
+    return key, first
 
 
 async def _check_path(call: Call, request: Request) -> None:
@@ -116,7 +121,7 @@ async def _check_path(call: Call, request: Request) -> None:
     if text := request.path_params.get("msisdn"):
         msisdn = inputs.msisdn(text)
         await call.may_see(msisdn)
-        call.account_id = await call.backend.ledger.find_subscriber(by_msisdn(msisdn)) or ""
+        call.account_id = await call.find(msisdn) or ""
     if group := request.path_params.get("group"):
         call.may_see_group(group)
 
@@ -144,10 +149,7 @@ async def _just(response: Response) -> Response:
 
 async def _noted(call: Call, work: Callable[[], Awaitable[Response]]) -> Response:
     """Carry the call out, and note it in the audit trail."""
-    if call.operation.changes:
-        before = await _view(call)
-    else:
-        before = None
+    before = await _before(call) if call.operation.changes else None
     try:
         response = await work()
     except Exception as error:  # noqa: BLE001 - the answer is noted as any other
@@ -155,9 +157,21 @@ async def _noted(call: Call, work: Callable[[], Awaitable[Response]]) -> Respons
     if call.replayed and not call.operation.once:
         response.headers[REPLAYED] = "true"
     if trail.is_noted(call):
-        after = await _view(call) if call.operation.changes and response.status_code < 300 else before
+        after = await _after(call) if call.operation.changes and response.status_code < 300 else before
         await trail.note(call, response.status_code, before, after)
     return response
+
+
+async def _before(call: Call) -> AccountView | None:
+    try:
+        view = call.first.view(when_of(call.backend.when())) if call.first is not None else None
+    except LedgerError:
+        return None
+    return await _view(call) if view is None else view
+
+
+async def _after(call: Call) -> AccountView | None:
+    return await _view(call) if call.after is None else call.after
 
 
 async def _view(call: Call) -> AccountView | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, bindparam, delete, select
 
 from ocs.history.engine import writing
 from ocs.history.periods import period_starts
@@ -25,6 +25,7 @@ from ocs.history.retention import erase_of
 from ocs.history.schema import MOVES, NOTICES, PERIODS
 from ocs.outbox.files import record_files, sync_folder
 
+_MOVED_FROM = select(MOVES.c.moved_from).where(MOVES.c.account == bindparam("moved_to"))
 MAX_MOVES = 16
 """Earlier ids of one account that are followed."""
 
@@ -58,7 +59,7 @@ def account_ids(connection: Connection, account: str) -> list[str]:
     """The account's id and those that it had in other partitions, newest first."""
     found = [account]
     while len(found) < MAX_MOVES:
-        earlier = connection.execute(select(MOVES.c.moved_from).where(MOVES.c.account == found[-1])).scalar()
+        earlier = connection.execute(_MOVED_FROM, {"moved_to": found[-1]}).scalar()
         if earlier is None or earlier in found:
             break
         found.append(earlier)

@@ -74,4 +74,5 @@ async def top_up(msisdn: MsisdnPath, body: TopUp, call: TheCall) -> ToppedUp:
         separate=body.separate,
     )
     call.applied(done.applied)
+    call.after = done.view
     return ToppedUp(reference=reference, amount=format_eur(amount), credit=format_eur(done.credit_micro_eur))

@@ -44,8 +44,26 @@ class KeptAnswer:
     """None = the first request has no answer yet, or none was stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a request of the API needs first."""
+
+    key: ApiKey | None
+    account_id: str | None
+    """Of the subscriber; None = not asked for, or it has no account."""
+    document: bytes | None
+    """The account as stored; None = not read."""
+
+
 class ApiLedger(Protocol):
     """Operations of the API on the ledger beside those on accounts."""
+
+    async def look(self, key_id: str, identity: str, guess: str) -> Look:
+        """Read an API key, the account id of the subscriber `identity`, and the account, in one round trip.
+
+        `guess`: the account id that the subscriber had before; if it has another one, the account is not read. "" =
+        not known.
+        """
 
     async def add_api_key(self, key: ApiKey, *, now: int) -> None:
         """LedgerError: "api_keys" (too many)."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 
-from ocs.ledger.contract.api_keys import MAX_API_KEYS, ApiKey, KeptAnswer
+from ocs.ledger.contract.api_keys import MAX_API_KEYS, ApiKey, KeptAnswer, Look
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis import wire
-from ocs.ledger.redis.client import REFUSALS, LedgerClient
+from ocs.ledger.redis.client import REFUSALS, LedgerClient, checked
+from ocs.ledger.redis.subscriber_index import index_owner
 from ocs.values.actor import ACTOR
 from ocs.values.moment import DAY_S
 
@@ -60,8 +61,19 @@ class Api(LedgerClient):
         await self._ask("api", 0, b"HSET", self._keys.api_keys, key.id, orjson.dumps(asdict(key)), durable=True)
 
     async def api_key(self, key_id: str) -> ApiKey | None:
-        found = await self._ask("api", 0, b"HGET", self._keys.api_keys, key_id)
-        return ApiKey(**orjson.loads(found)) if found else None
+        return _api_key(await self._ask("api", 0, b"HGET", self._keys.api_keys, key_id))
+
+    async def look(self, key_id: str, identity: str, guess: str) -> Look:
+        asked = [self._asked("api", 0, (b"HGET", self._keys.api_keys, key_id))]
+        partition = self._keys.partition_of_name(identity)
+        index = self._keys.by_partition[partition].subscribers
+        asked.append(self._asked("find", partition, (b"HGET", index, identity)))
+        if guess:
+            account = self._account_keys(guess).account + guess.encode()
+            asked.append(self._asked("read", self._keys.partition_of_account(guess), (b"GET", account)))
+        key, entry, *documents = [checked(await each) for each in asked]
+        account_id = index_owner(entry) if entry else None
+        return Look(_api_key(key), account_id, documents[0] if guess and account_id == guess else None)
 
     async def api_keys(self) -> list[ApiKey]:
         stored = await self._ask("api", 0, b"HVALS", self._keys.api_keys)
@@ -133,6 +145,10 @@ class Api(LedgerClient):
         body = wire.pack(arguments)
         await self._ask("note", partition, *command, account_id, body, order_key=hash(account_id), durable=True)
         self.mark_dirty(partition)
+
+
+def _api_key(stored: bytes | None) -> ApiKey | None:
+    return ApiKey(**orjson.loads(stored)) if stored else None
 
 
 def _kept(value: bytes) -> KeptAnswer:

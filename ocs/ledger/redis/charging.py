@@ -22,7 +22,7 @@ from ocs.ledger.redis.connection import Answer
 from ocs.ledger.redis.connection import command as pack_command
 from ocs.ledger.redis.keys import NO_POOL, PartitionKeys, session_name
 from ocs.ledger.redis.products import Products
-from ocs.ledger.redis.subscriber_index import CLAIMED
+from ocs.ledger.redis.subscriber_index import index_owner
 from ocs.values.requests import Action, RequestType
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class Charging(Products):
         answer = await self._ask("find", partition, b"HGET", key, name)
         if not answer:
             answer = await self._ask("find", partition, b"EVAL", _FIELD_AT_MASTER, 1, key, name)
-        return answer.decode().removeprefix(CLAIMED).partition(" ")[0] if answer else None
+        return index_owner(answer) if answer else None
 
     async def find_session(self, session_id: str, owner: str) -> str | None:
         name = session_name(session_id, owner)

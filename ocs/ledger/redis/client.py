@@ -185,11 +185,23 @@ class LedgerClient:
     async def _ask(
         self, operation: str, partition: int, *command: bytes | str | int, order_key: int = 0, durable: bool = False
     ) -> Any:
+        return checked(await self._asked(operation, partition, command, order_key=order_key, durable=durable))
+
+    def _asked(
+        self,
+        operation: str,
+        partition: int,
+        command: tuple[bytes | str | int, ...],
+        *,
+        order_key: int = 0,
+        durable: bool = False,
+    ) -> asyncio.Future[Answer]:
+        """Send a command. Those sent before the event loop's next turn leave together."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         packed = pack_command(command)
         expires = self._loop.time() + self._timeout_s
         self._send(packed, partial(resolve, future), operation, partition, order_key, expires, durable=durable)
-        return checked(await future)
+        return future
 
     def _send(
         self,

@@ -99,6 +99,11 @@ class SubscriberIndex(LedgerClient):
         return document
 
 
+def index_owner(entry: bytes) -> str:
+    """Account id in an entry of the index: of an account, or of one that is being opened."""
+    return entry.decode().removeprefix(CLAIMED).partition(" ")[0]
+
+
 _REPLACE = b"""
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
