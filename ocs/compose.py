@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import time
@@ -47,6 +48,30 @@ class Environment:
     def below(self, limit: int) -> int:
         """A random whole number from 0 to `limit` - 1 that cannot be guessed."""
         return self.rng.randrange(limit)
+
+
+class SimulatedClock:
+    """The time that a simulator writes to a file: microseconds since 1970, a signed integer of eight octets in this
+    machine's byte order. All processes of a server see it at once. StartError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                self._octets = memoryview(mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)).cast("q")
+        except (OSError, ValueError) as error:
+            raise StartError(f"server.simulated_clock = {str(path)!r}: cannot be used: {error}") from error
+
+    def __call__(self) -> float:
+        return self._octets[0] / 1_000_000
+
+
+def environment_of(settings: Settings) -> Environment:
+    """The machine's clock, or the simulated one of the settings. Monotonic time is real in any case: pauses, timeouts
+    and watchdogs go on when a simulated clock stands still.
+    """
+    simulated = settings.server.simulated_clock
+    return Environment(clock=SimulatedClock(Path(simulated))) if simulated else Environment()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +133,8 @@ def load(config: Path, *, serves: bool, environment: Environment | None = None) 
     `serves`: see `load_settings`.
     """
     settings = load_settings(config, serves=serves)
-    catalogues = Catalogues(load_versions(Path(settings.server.catalogue)), (environment or Environment()).now)
+    now = (environment or environment_of(settings)).now
+    catalogues = Catalogues(load_versions(Path(settings.server.catalogue)), now)
     first = catalogues.versions[0]
     if serves and first.begins_at > catalogues.now():
         allowed = f"version {first.version} is the first, and begins in the future: no prices are in force until then"

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ocs.accounts.backend import Backend as Backend
 from ocs.accounts.errors import InputError
 from ocs.catalogue.versions import Catalogues, merge
-from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load, voucher_key
+from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, StartError, environment_of, ledger_settings, load, voucher_key
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.installation import OpenMode
 from ocs.ledger.redis.ledger import RedisLedger
@@ -114,9 +114,10 @@ async def _run(
     mode: OpenMode,
     work: Callable[[Backend], Coroutine[Any, Any, None]],
 ) -> None:
+    environment = environment_of(settings)
     try:
         ledger = await RedisLedger.connect(
-            url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S, mode=mode
+            url, ledger_settings(settings), clock=environment.clock, connect_timeout_s=CONNECT_TIMEOUT_S, mode=mode
         )
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
@@ -126,7 +127,7 @@ async def _run(
         _, stored = await ledger.catalogue_versions()
         if stored:
             catalogue.install(merge(catalogue.versions, [(each, each.compiled()) for each in stored]))
-        await work(Backend(ledger, catalogue, Environment(), voucher_key(settings)))
+        await work(Backend(ledger, catalogue, environment, voucher_key(settings)))
     except LedgerUnavailable as error:
         if mode is OpenMode.READ:
             raise FailedError(f"{error}; nothing was changed: try again") from error

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from ocs.accounts import inputs
 from ocs.catalogue.versions import Catalogues
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, load_all
-from ocs.compose import Environment, Paths
+from ocs.compose import Paths, environment_of
 from ocs.history.exports.export import Wanted, export, files_of, note_disclosure, units_of
 from ocs.history.exports.schema import Kind
 from ocs.history.exports.writers import STANDARD_OUTPUT, ExportError, Format
@@ -55,7 +55,7 @@ def export_command(
     try:
         files = files_of(records or paths.records, wanted, gaps=allow_gaps)
         if full:
-            now = Environment().now()
+            now = environment_of(settings).now()
             note_disclosure(paths.disclosures, who=_user(), why=reason, at=now, wanted=wanted, output=output)
         with reading_bar("exporting", files) as advanced:
             done = export(files, wanted, units_of(catalogues), form=form, output=output, advanced=advanced)

@@ -26,7 +26,7 @@ from ocs.cli.common import (
     with_backend,
 )
 from ocs.cli.history import history_database
-from ocs.compose import Environment
+from ocs.compose import environment_of
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import MSISDN_EXAMPLE
 from ocs.values.language import LANGUAGES
@@ -146,7 +146,7 @@ def _ask(config: Any, work: Callable[[NoticeService], Awaitable[T]]) -> tuple[T,
     with history_database(settings) as engine:
 
         async def ask() -> T:
-            return await work(NoticeService(engine, catalogue, Environment().now))
+            return await work(NoticeService(engine, catalogue, environment_of(settings).now))
 
         try:
             return asyncio.run(ask()), catalogue

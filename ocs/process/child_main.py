@@ -22,7 +22,7 @@ import uvloop
 
 from ocs.catalogue.problems import CatalogueError
 from ocs.catalogue.versions import Catalogues
-from ocs.compose import Environment, Paths, StartError, ledger_settings, load
+from ocs.compose import Environment, Paths, StartError, environment_of, ledger_settings, load
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.processes import die_with_parent
@@ -92,7 +92,8 @@ def main(role: str, body: Body) -> None:
         die_with_parent(signal.SIGTERM)
     try:
         settings, catalogue = load(arguments.config, serves=True)
-    except (SettingsError, CatalogueError) as error:
+        environment = environment_of(settings)
+    except (SettingsError, CatalogueError, StartError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     if not settings.redis.url:
@@ -104,7 +105,7 @@ def main(role: str, body: Body) -> None:
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
     if not arguments.supervisor_pid:
         log_start_warnings(arguments.config, settings)
-    child = Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event(), arguments.number)
+    child = Child(role, settings, catalogue, environment, Metrics(), asyncio.Event(), arguments.number)
     try:
         uvloop.run(_run(child, body, arguments.supervisor_pid))
     except StartError as error:

@@ -43,6 +43,10 @@ REDIS_LOOK_S = 0.5
 """How often the supervisor checks that the private Redis runs."""
 REDIS_TIMEOUT_S = 1.0
 WORKER, API, HOUSEKEEPER, BACKOFFICE = "worker", "api", "housekeeper", "backoffice"
+SIMULATED_TIME_STAYS_PRIVATE = (
+    "server.simulated_clock is for a private Redis: what is charged by it must not be in a ledger that others use "
+    "(redis.url, OCS_REDIS_URL)"
+)
 ENDING = ((WORKER, API), (HOUSEKEEPER,), (BACKOFFICE,))
 """Roles in the order in which they end: those that bring in work (DPR, pending answers), what writes the last records,
 what loads them.
@@ -146,6 +150,8 @@ class Supervisor:
 
     def _start_redis(self) -> str:
         url = self._settings.redis.url
+        if url and self._settings.server.simulated_clock:
+            raise StartError(SIMULATED_TIME_STAYS_PRIVATE)
         if not url:
             if self._settings.ledger.durability == "replicated":
                 raise StartError(EMBEDDED_TAKES_NO_REPLICAS)

@@ -226,6 +226,12 @@ class ServerSection(Section):
     """Networks of ported numbers: `number,network` in each line, at most 3,000,000. Read again when it changes
     (docs/RATING.md).
     """
+    simulated_clock: PathText = Field(
+        default="", description='a file of eight octets, relative to this file\'s folder; "" = the machine\'s clock'
+    )
+    """For tests only: the time is what a simulator writes to this file, so that a week passes in a minute
+    (docs/SIMULATOR.md). Needs the private Redis and `ledger.max_clock_skew_s = 0`; each start warns of it.
+    """
 
 
 class Settings(Section):
@@ -316,6 +322,13 @@ class Settings(Section):
     def _notices_have_a_gateway(self) -> Settings:
         if self.notices.port == "webhook" and not self.notices.url:
             raise CombinationError([(("notices", "url"), "", 'is needed by port = "webhook": the SMS gateway')])
+        return self
+
+    @model_validator(mode="after")
+    def _simulated_time_is_not_compared(self) -> Settings:
+        if self.server.simulated_clock and self.ledger.max_clock_skew_s:
+            why = "must be 0 with server.simulated_clock: Redis goes by the machine's clock"
+            raise CombinationError([(("ledger", "max_clock_skew_s"), self.ledger.max_clock_skew_s, why)])
         return self
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ def start_warnings(settings: Settings, environment: Mapping[str, str]) -> list[s
         *_example_catalogue(settings),
         *_unreachable_peers(settings),
         *_open_notices(settings),
+        *_simulated_clock(settings),
     ]
 
 
@@ -79,3 +80,8 @@ def _open_notices(settings: Settings) -> Iterator[str]:
     address = urlsplit(notices.url)
     if address.scheme == "http" and not is_loopback(address.hostname or ""):
         yield "notices.url is http: numbers and texts of subscribers leave in clear; use https"
+
+
+def _simulated_clock(settings: Settings) -> Iterator[str]:
+    if settings.server.simulated_clock:
+        yield "server.simulated_clock is set: the time is what a simulator says; never for real subscribers"
