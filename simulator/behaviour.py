@@ -8,13 +8,12 @@ the session, so the same answers give the same use whatever the machine's speed.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from simulator.clocks import Clock, Interruption
 from simulator.plan import PlannedSession, PlannedUse
 from simulator.requests import (
     REASON_EXHAUSTED,
@@ -47,17 +46,6 @@ MIN_STEP_S = 0.5
 
 ROUNDING = 1e-6
 """Units that floating point may lose over many small steps."""
-
-
-class Clock(Protocol):
-    """Simulated time."""
-
-    def unix_s(self) -> int: ...
-
-    def now_s(self) -> float: ...
-
-    async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
-        """Returns early when `interrupted` is set."""
 
 
 Dry = Callable[[str], None]
@@ -129,7 +117,7 @@ class SessionRun:
     ) -> None:
         self._planned, self._session_id, self._clock, self._ask, self._tally = planned, session_id, clock, ask, tally
         self._dry = dry
-        self._asked = asyncio.Event()
+        self._asked = Interruption()
         """Set when the server has sent RAR or ASR."""
         self._aborted = False
         self._number = 0

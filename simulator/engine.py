@@ -7,14 +7,13 @@ with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.behaviour import ASR, RAR, SessionRun
+from simulator.clocks import PacedClock, RunClock
 from simulator.dialects import Sender, origin_host, render
 from simulator.identifiers import new_run, session_id
 from simulator.peer import CMD_RAR, DiameterPeer, Identity, PeerError
@@ -25,8 +24,6 @@ from simulator.wire import FLAG_REPEAT, Answer, read_answer
 
 TX_S = 10.0
 """Tx: seconds to wait for an answer before a repetition (RFC 8506 §13 recommends 10 s)."""
-REPEAT_AFTER_LOSS_S = 0.05
-"""Seconds before a request whose answer is lost on purpose is repeated; Tx would only lengthen the run."""
 MAX_REPEATS = 2
 """Most repetitions of a request; then it counts as unanswered."""
 PROTOCOL_ERRORS = 3
@@ -49,41 +46,24 @@ class Target:
     server_realm: str
 
 
-class SimulatedClock:
-    """Simulated seconds since the start of the run, `speed` of them to each real one."""
-
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
-        self._started = time.perf_counter()
-
-    def restart(self) -> None:
-        self._started = time.perf_counter()
-
-    def now_s(self) -> float:
-        return (time.perf_counter() - self._started) * self._speed
-
-    def unix_s(self) -> int:
-        return int(time.time())
-
-    async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
-        while (left_s := when_s - self.now_s()) > 0:
-            if interrupted is None:
-                await asyncio.sleep(left_s / self._speed)
-                continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(interrupted.wait(), left_s / self._speed)
-                return
-
-
 class Engine:
     """One run of a plan."""
 
     def __init__(
-        self, plan: Plan, target: Target, *, speed: float, seed: int, top_up: Callable[[str], None] | None = None
+        self,
+        plan: Plan,
+        target: Target,
+        *,
+        speed: float,
+        seed: int,
+        top_up: Callable[[str], None] | None = None,
+        clock: RunClock | None = None,
     ) -> None:
-        """`top_up`: credits an MSISDN (may block); called for a few subscribers whose sessions wait without units."""
+        """`top_up`: credits an MSISDN (may block); called for a few subscribers whose sessions wait without units.
+        `clock`: default: one at this speed, of the simulator alone.
+        """
         self.tally = Tally()
-        self.clock = SimulatedClock(speed)
+        self.clock = clock or PacedClock(speed)
         self._plan, self._target, self._speed = plan, target, speed
         self._peers: dict[Element, DiameterPeer] = {}
         self._runs: dict[str, SessionRun] = {}
@@ -105,6 +85,7 @@ class Engine:
                 self._peers[element] = await self._connect(element)
             await self._play(on_progress)
         finally:
+            self.clock.close()
             for peer in self._peers.values():
                 await peer.disconnect()
             gc.unfreeze()
@@ -209,6 +190,10 @@ class Engine:
 
     async def _ask(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
         """Sends, waits, and repeats with T if no answer came (or it is to be lost). None = never answered."""
+        with self.clock.awaiting():
+            return await self._ask_until_answered(request, lost_answers)
+
+    async def _ask_until_answered(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
         tally, peer = self.tally, await self._peer(request.element)
         traffic = _traffic(request)
         tally.requests[traffic, request.kind.value] += 1
@@ -220,7 +205,7 @@ class Engine:
         if request.number in lost_answers:
             first = await self._exchange(peer, frame, hop_by_hop)
             tally.lost_on_purpose += 1
-            await asyncio.sleep(REPEAT_AFTER_LOSS_S)
+            await asyncio.sleep(self.clock.repeat_after_s)
             hop_by_hop = self._mark_repeat(peer, frame)
         answer = await self._exchange(peer, frame, hop_by_hop)
         for _ in range(MAX_REPEATS):
