@@ -11,16 +11,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from simulator.clocks import Clock, Interruption
-from simulator.plan import PlannedSession, PlannedUse
+from simulator.meter import Meter, triggers_of
+from simulator.plan import PlannedSession
 from simulator.requests import (
-    REASON_EXHAUSTED,
     REASON_FINAL,
     REASON_FORCED,
-    REASON_THRESHOLD,
-    REASON_VALIDITY,
+    REASON_RATING_CHANGE,
     Element,
     Kind,
     Reaction,
@@ -29,7 +27,7 @@ from simulator.requests import (
 )
 from simulator.steps import service_for, step_of
 from simulator.tally import SUCCESS, SessionReport, Tally, UsedService
-from simulator.wire import Answer, ServiceAnswer
+from simulator.wire import Answer
 
 RAR, ASR = "RAR", "ASR"
 UPDATE_FOLLOWS, DONE, UNABLE = 2002, 2001, 5012
@@ -40,67 +38,16 @@ DATA = "data"
 """Traffic whose sessions stay open without a grant."""
 DELIVERY_S = 3.0
 """Simulated seconds from a message's acceptance to its delivery report."""
-MIN_STEP_S = 0.5
-"""Least simulated seconds between two requests of a meter."""
 
 
-ROUNDING = 1e-6
-"""Units that floating point may lose over many small steps."""
+EARLY = (0, 3)
+"""Service-Modes by which the home network forwards before the phone is reached: CFU and CFNL (docs/RATING.md)."""
 
 
 Dry = Callable[[str], None]
 """Called with the MSISDN of a session that has no units and waits."""
 Ask = Callable[[Request, frozenset[int]], Awaitable[Answer | None]]
 """Sends a request (and repeats it if its number is among those whose answer is lost); None = never answered."""
-
-
-@dataclass(slots=True)
-class Meter:
-    """One service of a session."""
-
-    use: PlannedUse
-    rate: float
-    """Units per simulated second."""
-    record: UsedService
-    left: int
-    """Units the subscriber still wants."""
-    granted: int = 0
-    threshold: int = 0
-    granted_at_s: float = 0.0
-    valid_until_s: float = math.inf
-    final: bool = False
-    open: bool = False
-    """It has a grant."""
-
-    def take(self, answer: ServiceAnswer, code: int, now_s: float) -> None:
-        """Replaces the grant by that of a new answer."""
-        self.record.refused = 0 if code == SUCCESS else code
-        self.granted = answer.granted or 0
-        self.final = answer.final_action is not None
-        self.threshold = min(answer.threshold, self.granted)
-        self.granted_at_s = now_s
-        self.valid_until_s = now_s + answer.validity_s if answer.validity_s else math.inf
-        self.open = code == SUCCESS and self.granted > 0
-
-    def consumed(self, now_s: float) -> int:
-        """Units used of the current grant."""
-        return min(int(self.rate * max(now_s - self.granted_at_s, 0.0) + ROUNDING), self.granted, self.left)
-
-    def next_event_s(self) -> float:
-        """When it must report, or has used all that it wants."""
-        stop = self.granted if self.final else self.granted - self.threshold
-        wanted = min(stop, self.left)
-        return min(self.granted_at_s + max(wanted / self.rate, MIN_STEP_S), self.valid_until_s)
-
-    def reason(self, now_s: float) -> int:
-        if now_s >= self.valid_until_s:
-            return REASON_VALIDITY
-        return REASON_THRESHOLD if self.threshold else REASON_EXHAUSTED
-
-    def settle(self, used: int) -> None:
-        self.left -= used
-        self.record.used += used
-        self.open = False
 
 
 class SessionRun:
@@ -123,8 +70,10 @@ class SessionRun:
         self._number = 0
         self._at_s = planned.start_s
         """Simulated time of the session."""
-        self._unreported: dict[int, int] = {}
-        """Use of meters that ended (all wanted units or the final units used), reported by the termination."""
+        self._unreported: dict[int, tuple[int, int]] = {}
+        """Use of meters that ended (all wanted units or the final units used), reported by the termination; how much of
+        it was after a tariff change.
+        """
         self.report = SessionReport(
             session_id=session_id,
             traffic=planned.traffic,
@@ -136,7 +85,11 @@ class SessionRun:
             started_s=planned.start_s,
             imsi=planned.subscriber.imsi,
             charging_id=planned.index + 1,
+            forwarding="" if planned.forwarding is None else "early" if planned.forwarding in EARLY else "late",
+            other_places=tuple(dict.fromkeys(place.id for _, place in planned.moves if place.id != planned.place.id)),
         )
+        self._place, self._moves = planned.place, list(reversed(planned.moves))
+        """Where the subscriber is, and the moves to come, the next one last."""
         duration_s = max(planned.duration_s, 1.0)
         self._meters = []
         for use in planned.uses:
@@ -185,7 +138,7 @@ class SessionRun:
                     break
                 self._dry(self._planned.subscriber.msisdn)
             meter = min(running, key=Meter.next_event_s) if running else None
-            until_s = min(meter.next_event_s() if meter else ends_s, ends_s)
+            until_s = min(meter.next_event_s() if meter else ends_s, ends_s, self._next_move_s)
             await self._clock.sleep_until(until_s, self._asked)
             if self._asked.is_set():
                 self._asked.clear()
@@ -196,11 +149,47 @@ class SessionRun:
                     return
                 continue
             self._at_s = until_s
-            if meter is None or self._at_s >= ends_s:
+            if self._at_s >= ends_s:
+                break
+            if self._at_s >= self._next_move_s:
+                if not await self._move():
+                    return
+                continue
+            if meter is None:
                 break
             if not await self._report(meter):
                 return
         await self._terminate()
+
+    @property
+    def _next_move_s(self) -> float:
+        return self._moves[-1][0] if self._moves else math.inf
+
+    async def _move(self) -> bool:
+        """The subscriber is elsewhere; services report at once what they are told to. False = the session is over."""
+        before, self._place = self._place, self._moves.pop()[1]
+        happened = triggers_of(before, self._place)
+        meters = [meter for meter in self._meters if meter.open and happened & set(meter.armed)]
+        if not meters:
+            return True
+        parts = []
+        for meter in meters:
+            fired = tuple(sorted(happened & set(meter.armed)))
+            used = meter.consumed(self._at_s)
+            parts.append(self._part(meter, used, reason=REASON_RATING_CHANGE, wanted=0, triggers=fired))
+            meter.settle(used)
+        answer = await self._request(Kind.UPDATE, parts)
+        if not self._granted(answer):
+            return False
+        self._apply(answer, meters)
+        return True
+
+    def _part(
+        self, meter: Meter, used: int, *, reason: int, wanted: int | None = None, triggers: tuple[int, ...] = ()
+    ) -> ServicePart:
+        """Use of the meter's present grant."""
+        after = meter.after_change(used, self._clock.unix_s())
+        return ServicePart(meter.use.rating_group, used, wanted, reason, after, triggers)
 
     @property
     def _waits(self) -> bool:
@@ -213,12 +202,13 @@ class SessionRun:
         starved = all(not meter.open for meter in wanting)
         parts = []
         for meter in wanting:
-            used = self._unreported.pop(id(meter), 0)
+            used, after = self._unreported.pop(id(meter), (0, 0))
             if meter.open:
                 rest = meter.consumed(self._at_s)
+                after += meter.after_change(rest, self._clock.unix_s())
                 meter.settle(rest)
                 used += rest
-            parts.append(ServicePart(meter.use.rating_group, used=used or None, wanted=0, reason=REASON_FORCED))
+            parts.append(ServicePart(meter.use.rating_group, used or None, 0, REASON_FORCED, after))
         if not parts:
             return True
         answer = await self._request(Kind.UPDATE, parts)
@@ -233,10 +223,10 @@ class SessionRun:
         """Handles a meter's event: all used, final units used, or more needed. False = the session is over."""
         used = self._due(meter)
         if used >= meter.left or (meter.final and used >= meter.granted):
+            self._unreported[id(meter)] = used, meter.after_change(used, self._clock.unix_s())
             meter.settle(used)
-            self._unreported[id(meter)] = used
             return True
-        part = ServicePart(meter.use.rating_group, used=used, wanted=0, reason=meter.reason(self._at_s))
+        part = self._part(meter, used, reason=meter.reason(self._at_s), wanted=0)
         meter.settle(used)
         answer = await self._request(Kind.UPDATE, [part])
         if not self._granted(answer):
@@ -254,18 +244,19 @@ class SessionRun:
         if self._planned.dies:
             self._tally.died += 1
             for meter in self._meters:
-                meter.record.used -= self._unreported.pop(id(meter), 0)
+                meter.record.used -= self._unreported.pop(id(meter), (0, 0))[0]
             return
         parts = []
         for meter in self._meters:
-            used = self._unreported.pop(id(meter), 0)
+            used, after = self._unreported.pop(id(meter), (0, 0))
             if meter.open:
                 rest = meter.consumed(self._at_s)
+                after += meter.after_change(rest, self._clock.unix_s())
                 meter.settle(rest)
                 used += rest
             elif not used:
                 continue
-            parts.append(ServicePart(meter.use.rating_group, used=used, reason=REASON_FINAL))
+            parts.append(ServicePart(meter.use.rating_group, used, None, REASON_FINAL, after))
         answer = await self._request(Kind.TERMINATION, parts)
         self.report.closed = answer is not None and answer.result_code == SUCCESS
 
@@ -308,12 +299,14 @@ class SessionRun:
             number=self._number,
             at=self._now(),
             subscriber=planned.subscriber,
-            place=planned.place,
+            place=self._place,
             parts=tuple(parts),
             other_party=planned.other_party if planned.element is not Element.PGW else "",
             incoming=planned.incoming,
             charging_id=planned.index + 1,
             size_octets=planned.size_octets,
+            forwarding=planned.forwarding,
+            caller=planned.caller,
         )
         self._number += 1
         sent = time.monotonic()
@@ -338,7 +331,7 @@ class SessionRun:
         for meter in self._meters:
             meter.open = False
             meter.record.refused = code
-            meter.record.used -= self._unreported.pop(id(meter), 0)
+            meter.record.used -= self._unreported.pop(id(meter), (0, 0))[0]
         self._blocked(code)
         return False
 
@@ -348,7 +341,7 @@ class SessionRun:
         for meter in meters:
             service = service_for(answer, meter.use.rating_group)
             code = service.result_code or answer.result_code
-            meter.take(service, code, self._at_s)
+            meter.take(service, code, self._at_s, self._clock.unix_s())
             self._tally.service_results[meter.use.service, code] += 1
             if code != SUCCESS:
                 self._blocked(code)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from simulator.errors import SimulatorError
 
 T = TypeVar("T")
+CURVES_KEPT = 256
+MOST_AT_ONCE = 100.0
+"""Largest mean that is drawn in one part."""
 KINDS = ("constant", "uniform", "exponential", "lognormal")
 
 
@@ -89,29 +94,40 @@ class Curve:
         """Seconds at factor 1 that have as many events as the first `until_s`."""
         if not self.points:
             return until_s
-        return sum((end - start) * (at_start + at_end) / 2 for start, end, at_start, at_end in self._lines(until_s))
+        return _areas(self, until_s)[-1]
 
     def time_of(self, share: float, duration_s: float) -> float:
         """The second at which this share of the events of `duration_s` has happened."""
         if not self.points:
             return share * duration_s
-        left = share * self.integral(duration_s)
-        for start, end, at_start, at_end in self._lines(duration_s):
-            area = (end - start) * (at_start + at_end) / 2
-            if left <= area and area:
-                slope = (at_end - at_start) / (end - start)
-                factors = at_start + math.sqrt(max(at_start**2 + 2 * slope * left, 0.0))
-                return start + 2 * left / factors if factors else start
-            left -= area
-        return duration_s
+        areas = _areas(self, duration_s)
+        index = bisect_left(areas, share * areas[-1], lo=1) if share > 0 else 1
+        while index < len(areas) - 1 and areas[index] == areas[index - 1]:
+            index += 1
+        left = max(share * areas[-1] - areas[index - 1], 0.0)
+        start, end, at_start, at_end = _lines(self, duration_s)[index - 1]
+        slope = (at_end - at_start) / (end - start)
+        factors = at_start + math.sqrt(max(at_start**2 + 2 * slope * left, 0.0))
+        return min(start + 2 * left / factors, end) if factors else start
 
-    def _lines(self, until_s: float) -> Iterator[tuple[float, float, float, float]]:
-        """(start, end, factor at start, factor at end) of each line up to `until_s`; the last one is cut there."""
-        rows = (*self.points, (max(until_s, self.points[-1][0]) + 1.0, self.points[-1][1]))
-        for (start, at_start), (end, at_end) in pairwise(rows):
-            if start < until_s:
-                stop = min(end, until_s)
-                yield start, stop, at_start, at_start + (at_end - at_start) * (stop - start) / (end - start)
+
+@lru_cache(CURVES_KEPT)
+def _lines(curve: Curve, until_s: float) -> tuple[tuple[float, float, float, float], ...]:
+    """(start, end, factor at start, factor at end) of each line up to `until_s`; the last one is cut there."""
+    rows = (*curve.points, (max(until_s, curve.points[-1][0]) + 1.0, curve.points[-1][1]))
+    found = []
+    for (start, at_start), (end, at_end) in pairwise(rows):
+        if start < until_s:
+            stop = min(end, until_s)
+            found.append((start, stop, at_start, at_start + (at_end - at_start) * (stop - start) / (end - start)))
+    return tuple(found)
+
+
+@lru_cache(CURVES_KEPT)
+def _areas(curve: Curve, until_s: float) -> tuple[float, ...]:
+    """The area below the curve up to the start of each line, and in all."""
+    areas = ((end - start) * (at_start + at_end) / 2 for start, end, at_start, at_end in _lines(curve, until_s))
+    return tuple(accumulate(areas, initial=0.0))
 
 
 ALWAYS = Curve()
@@ -144,7 +160,9 @@ def choose(rng: random.Random, options: Sequence[tuple[float, T]]) -> T:
 
 
 def poisson(rng: random.Random, mean: float) -> int:
-    """How many events, by multiplying uniforms (Knuth): means here are small."""
+    """How many events, by multiplying uniforms (Knuth), in parts whose product is no number near zero."""
+    if mean > MOST_AT_ONCE:
+        return poisson(rng, MOST_AT_ONCE) + poisson(rng, mean - MOST_AT_ONCE)
     limit, count, product = math.exp(-mean), 0, rng.random()
     while product > limit:
         count += 1

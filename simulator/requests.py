@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 REASON_THRESHOLD, REASON_QHT, REASON_FINAL, REASON_EXHAUSTED, REASON_VALIDITY, REASON_FORCED = 0, 1, 2, 3, 4, 7
+REASON_RATING_CHANGE = 6
 """Reporting-Reason (TS 32.299 §7.2.175)."""
 REASONS_OF_THE_UNITS = frozenset((REASON_THRESHOLD, REASON_EXHAUSTED))
 """These are in Used-Service-Unit, the others in the MSCC."""
@@ -66,6 +67,10 @@ class Place:
     plmn: str
     switch_number: str
     """E.164 digits of the serving MSC/VLR."""
+    cell: int = 0x0123AB01
+    """E-UTRAN cell identifier in 3GPP-User-Location-Info."""
+    rat: int = 6
+    """3GPP-RAT-Type (TS 29.061 §16.4.7.2): 6 E-UTRAN, 51 NR, 1 UTRAN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,10 @@ class ServicePart:
     """None = no Requested-Service-Unit; 0 = an empty one: the server chooses the amount."""
     reason: int | None = None
     """Reporting-Reason, at the level of the standard."""
+    used_after: int = 0
+    """Of `used`, after the tariff change that the last answer told (Tariff-Change-Usage, TS 32.299 §6.5.2)."""
+    triggers: tuple[int, ...] = ()
+    """Trigger-Types that made the client report, with the reason REASON_RATING_CHANGE (TS 32.299 §7.2.236)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +109,7 @@ class Request:
     """Of a multimedia message."""
     seconds: int = 0
     """Since the session's request before."""
+    forwarding: int | None = None
+    """Service-Mode of a call that the subscriber forwards to the other party (TS 32.299 §7.2.196A); None = no such."""
+    caller: str = ""
+    """Who called the subscriber, if the call is forwarded: E.164 digits."""

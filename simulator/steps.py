@@ -22,10 +22,12 @@ def step_of(report: SessionReport, request: Request, answer: Answer | None, unti
             StepPart(
                 index,
                 used=granted if is_event else part.used or 0,
+                used_after=part.used_after,
                 wanted=part.wanted,
                 granted=0 if is_event else granted,
                 code=code,
                 final=found.final_action is not None,
+                changes_at=found.changes_at,
             )
         )
     return Step(

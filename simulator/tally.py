@@ -96,6 +96,8 @@ class SessionReport:
     """A call that the subscriber forwards (HOT-RAT-7): "early" = before the phone was reached, "late" = afterwards. Its
     other party, and so `destination_class`, is the number that it is forwarded to.
     """
+    other_places: tuple[str, ...] = ()
+    """Where it went besides `place`."""
     steps: list[Step] = field(default_factory=list)
     """Its requests; fewer than all if there were too many to keep."""
     closed: bool = False

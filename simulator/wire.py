@@ -31,6 +31,7 @@ AVP_TIME_QUOTA_THRESHOLD, AVP_VOLUME_QUOTA_THRESHOLD, AVP_UNIT_QUOTA_THRESHOLD, 
     1226,
     871,
 )
+AVP_TRIGGER, AVP_TRIGGER_TYPE, AVP_TARIFF_TIME_CHANGE = 1264, 870, 451
 _THRESHOLDS = frozenset((AVP_TIME_QUOTA_THRESHOLD, AVP_VOLUME_QUOTA_THRESHOLD, AVP_UNIT_QUOTA_THRESHOLD))
 
 _HEAD = struct.Struct("!IIIII")
@@ -109,6 +110,10 @@ class ServiceAnswer:
     threshold: int = 0
     final_action: int | None = None
     """Final-Unit-Action: 0 TERMINATE, 1 REDIRECT, 2 RESTRICT_ACCESS."""
+    triggers: tuple[int, ...] | None = None
+    """Trigger-Types that the client reports from now on (TS 32.299 §7.1.31); None = the answer does not say."""
+    changes_at: int = 0
+    """Tariff-Time-Change, Unix seconds (RFC 8506 §8.20); 0 = none."""
 
 
 @dataclass(slots=True)
@@ -152,6 +157,12 @@ def _read_service_avp(frame: bytes, service: ServiceAnswer, code: int, vendor: i
     """One AVP of an MSCC, or of the command level without MSCC."""
     if code == AVP_GRANTED_SERVICE_UNIT:
         service.granted_kind, service.granted = _read_units(frame, at, end)
+        service.changes_at = _read_tariff_change(frame, at, end)
+    elif code == AVP_TRIGGER and vendor:
+        types = avps(frame, at, end)
+        service.triggers = tuple(
+            u32(frame, inner) for inner_code, _, inner, _ in types if inner_code == AVP_TRIGGER_TYPE
+        )
     elif code == AVP_RATING_GROUP:
         service.rating_group = u32(frame, at)
     elif code == AVP_SERVICE_IDENTIFIER:
@@ -178,6 +189,13 @@ def _read_units(frame: bytes, at: int, end: int) -> tuple[str, int]:
         if code == AVP_CC_SPECIFIC_UNITS:
             return "messages", u64(frame, inner)
     return "", 0
+
+
+def _read_tariff_change(frame: bytes, at: int, end: int) -> int:
+    for code, vendor, inner, _ in avps(frame, at, end):
+        if code == AVP_TARIFF_TIME_CHANGE and not vendor:
+            return u32(frame, inner) - SECONDS_1900_TO_1970
+    return 0
 
 
 class FrameSplitter:

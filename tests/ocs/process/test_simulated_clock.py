@@ -81,7 +81,7 @@ def test_server_and_commands_go_by_it(tmp_path: Path) -> None:
         wait_for(lambda: server.health()[0] == 200)
         words = ("--msisdn", "38668100000", "--imsi", "293400000000000", "--package", "MINI", "--credit", "50.00")
         command(tmp_path, "account", "create", *words)
-        (tariff,) = account(tmp_path, "38668100000")["subscriptions"]  # type: ignore[misc]
+        (tariff,) = _subscriptions(tmp_path)
         assert (tariff["from"], tariff["until"]) == ("2030-03-17T17:46:40Z", "2030-04-16T17:46:40Z")
         turn(tmp_path / "clock", MARCH + 31 * DAY_S)
         renewed = wait_for(lambda: [each for each in _subscriptions(tmp_path) if each["from"] > "2030-04"])
