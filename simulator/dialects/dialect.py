@@ -26,13 +26,18 @@ from simulator.requests import Element
 SHIPPED = files("simulator") / "dialects"
 VENDOR_3GPP = 10415
 UNITS = {"octets": "CC-Total-Octets", "seconds": "CC-Time", "messages": "CC-Service-Specific-Units"}
-CONDITIONS = ("used", "wanted", "amount", "rated", "unit_reason", "service_reason", "outgoing", "incoming")
+CONDITIONS = (
+    *("used", "wanted", "amount", "rated", "unit_reason", "service_reason", "changed", "triggered"),
+    *("outgoing", "incoming", "forwarded"),
+)
 """used: the service reports use; wanted: it asks for units, amount: a stated number of them; rated: it has a rating
 group; unit_reason: its Reporting-Reason belongs to Used-Service-Unit, service_reason: to the MSCC (TS 32.299
-§7.2.175); outgoing, incoming: the call's direction.
+§7.2.175); changed: some of the use is after a tariff change; triggered: Trigger-Types made it report; outgoing,
+incoming: the call's direction; forwarded: the subscriber forwards it.
 """
 M_FLAG = {"+M": True, "-M": False}
-REASONS = {"threshold": 0, "qht": 1, "final": 2, "exhausted": 3, "validity": 4, "other_quota": 5, "forced": 7}
+REASONS = {"threshold": 0, "qht": 1, "final": 2, "exhausted": 3, "validity": 4, "other_quota": 5}
+REASONS |= {"rating_change": 6, "forced": 7}
 """Reporting-Reason (TS 32.299 §7.2.175)."""
 _KINDS = re.compile(r"[IUTE]{1,4}")
 

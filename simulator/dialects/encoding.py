@@ -24,7 +24,7 @@ TEMPLATES_KEPT = 4096
 scenarios.
 """
 APP_CREDIT_CONTROL = 4
-DIRECT_DEBITING, DIAMETER_LOGOUT = 0, 1
+DIRECT_DEBITING, DIAMETER_LOGOUT, ROLE_FORWARDING = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,15 @@ class PartShape(NamedTuple):
     wanted: bool
     amount: bool
     reason: int | None
+    changed: bool = False
+    triggers: tuple[int, ...] = ()
 
     def holds(self, condition: str) -> bool:
         if condition == "unit_reason":
             return self.used and self.reason in REASONS_OF_THE_UNITS
         if condition == "service_reason":
             return self.reason is not None and self.reason not in REASONS_OF_THE_UNITS
-        return bool(getattr(self, condition))
+        return bool(self.triggers if condition == "triggered" else getattr(self, condition))
 
 
 class Shape(NamedTuple):
@@ -80,6 +82,10 @@ class Shape(NamedTuple):
     incoming: bool
     plmn: str
     switch_number: str
+    cell: int
+    rat: int
+    forwarding: int | None
+    caller_width: int
     parts: tuple[PartShape, ...]
 
 
@@ -116,6 +122,10 @@ def _shape_of(request: Request, sender: Sender) -> Shape:
         incoming=request.incoming,
         plmn=request.place.plmn,
         switch_number=request.place.switch_number,
+        cell=request.place.cell,
+        rat=request.place.rat,
+        forwarding=request.forwarding,
+        caller_width=len(request.caller),
         parts=tuple(_part_shape(part, dialect) for part in request.parts),
     )
 
@@ -124,7 +134,8 @@ def _part_shape(part: ServicePart, dialect: Dialect) -> PartShape:
     wanted = part.wanted is not None
     reason = part.reason if part.reason is None else dialect.reasons.get(part.reason, part.reason)
     amount = bool(part.wanted or (wanted and dialect.asks))
-    return PartShape(part.rating_group is not None, part.used is not None, wanted, amount, reason)
+    uses = part.used is not None, wanted, amount, reason
+    return PartShape(part.rating_group is not None, *uses, bool(part.used_after), part.triggers)
 
 
 def _values_of(request: Request, dialect: Dialect) -> dict[str, int | str]:
@@ -137,6 +148,7 @@ def _values_of(request: Request, dialect: Dialect) -> dict[str, int | str]:
         "msisdn": request.subscriber.msisdn,
         "imsi": request.subscriber.imsi,
         "other": request.other_party,
+        "caller": request.caller,
         "charging_id": request.charging_id,
         "size": request.size_octets,
         "seconds": request.seconds,
@@ -144,9 +156,10 @@ def _values_of(request: Request, dialect: Dialect) -> dict[str, int | str]:
     for index, part in enumerate(request.parts):
         used = part.used or 0
         values[f"rating_group{index}"] = part.rating_group or 0
-        values[f"used{index}"] = used
-        values[f"up{index}"] = used // 8  # a tenth or so of the traffic goes up
-        values[f"down{index}"] = used - used // 8
+        values[f"used{index}"] = used - part.used_after
+        values[f"used_after{index}"] = part.used_after
+        up = (used - part.used_after) // 8  # a tenth or so of the traffic goes up
+        values[f"up{index}"], values[f"down{index}"] = up, used - part.used_after - up
         values[f"wanted{index}"] = part.wanted or dialect.asks
     return values
 
@@ -184,13 +197,20 @@ def _leaf_fields(spec: AvpSpec, shape: Shape, part: PartShape | None) -> Iterato
             yield name
 
 
-_PRESENT = {"rating_group": "rated", "used": "used", "up": "used", "down": "used", "wanted": "amount", "reason": "used"}
+_PRESENT = {
+    "rating_group": "rated", "used": "used", "up": "used", "down": "used", "wanted": "amount", "reason": "used",
+    "used_after": "changed", "triggers": "triggers",
+}  # fmt: skip
 """Field of a service → what of it must be so that the field has a value."""
 
 
 def _sources(name: str, shape: Shape) -> tuple[str, ...]:
     """The patched fields that a derived one is made of."""
+    if name == "requested":
+        return ("msisdn",) if shape.forwarding is not None else ()
     if name in ("calling", "calling_number", "called", "called_number"):
+        if shape.forwarding is not None:
+            return ("caller",) if name.startswith("calling") else ("other",)
         own = name.startswith("calling") is not shape.incoming
         return ("msisdn",) if own else ("other",)
     return (name,)
@@ -203,6 +223,7 @@ def _field(name: str, dialect: Dialect, shape: Shape) -> Field | None:
         "msisdn": shape.msisdn_width,
         "imsi": shape.imsi_width,
         "other": shape.other_width,
+        "caller": shape.caller_width,
     }
     if name in widths:
         return Field(name, "text", widths[name]) if widths[name] else None
@@ -210,7 +231,7 @@ def _field(name: str, dialect: Dialect, shape: Shape) -> Field | None:
         return Field(name, "time")
     if name in ("number", "charging_id", "size", "seconds") or name.startswith("rating_group"):
         return Field(name, "u32")
-    if name.rstrip("0123456789") in ("used", "up", "down", "wanted"):
+    if name.rstrip("0123456789") in ("used", "up", "down", "wanted", "used_after"):
         return Field(name, "u32" if dialect.units == "seconds" else "u64")
     return None
 
@@ -228,6 +249,8 @@ def _sent(specs: tuple[AvpSpec, ...], shape: Shape, part: PartShape | None) -> I
 def _holds(condition: str, shape: Shape, part: PartShape | None) -> bool:
     if condition in ("incoming", "outgoing"):
         return shape.incoming is (condition == "incoming")
+    if condition == "forwarded":
+        return shape.forwarding is not None
     return part is not None and part.holds(condition)
 
 
@@ -246,6 +269,9 @@ def _known_values(shape: Shape, values: Values) -> dict[str, Any]:
     calling, called = (other, own) if shape.incoming else (own, other)
     own_uri, other_uri = f"tel:+{own}", tel(other)
     calling_uri, called_uri = (other_uri, own_uri) if shape.incoming else (own_uri, other_uri)
+    forwards = shape.forwarding is not None
+    if forwards:
+        calling, calling_uri = str(values.get("caller", "")), tel(str(values.get("caller", "")))
     at = int(values["at"]) if "at" in values else None
     return {
         **{name: values.get(name) for name in ("session_id", "number", "msisdn", "imsi", "other", "seconds")},
@@ -261,11 +287,14 @@ def _known_values(shape: Shape, values: Values) -> dict[str, Any]:
         "requested_action": DIRECT_DEBITING if shape.kind is Kind.EVENT else None,
         "termination_cause": DIAMETER_LOGOUT if shape.kind is Kind.TERMINATION else None,
         "plmn": shape.plmn,
-        "location": ecgi(shape.plmn),
+        "location": ecgi(shape.plmn, shape.cell),
+        "rat": bytes([shape.rat]),
         "visited_network": visited_network(shape.plmn),
         "switch": shape.switch_number,
         "switch_tbcd": tbcd(shape.switch_number),
-        "role": int(shape.incoming),
+        "role": ROLE_FORWARDING if forwards else int(shape.incoming),
+        "mode": shape.forwarding,
+        "requested": own_uri if forwards else None,
         "calling": calling_uri,
         "called": called_uri,
         "calling_number": calling,
@@ -286,7 +315,9 @@ def _built(
             yield _avp(spec, list(_built(spec.value, shape, known, values, part)))
         else:
             value = _resolved(spec.value, known)
-            if value is not None:
+            if isinstance(value, tuple):
+                yield from (_avp(spec, _typed(spec, each)) for each in value)
+            elif value is not None:
                 yield _avp(spec, _typed(spec, value))
 
 
@@ -298,6 +329,8 @@ def _service_values(part: PartShape, index: int, values: Values) -> dict[str, An
         "down": values.get(f"down{index}") if part.used else None,
         "wanted": values.get(f"wanted{index}") if part.amount else None,
         "reason": part.reason,
+        "used_after": values.get(f"used_after{index}") if part.changed else None,
+        "triggers": part.triggers,
     }
 
 

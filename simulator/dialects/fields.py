@@ -29,6 +29,7 @@ FIELDS = {
     "imsi": "digits of the IMSI",
     "plmn": "MCC and MNC of the serving network",
     "location": "3GPP-User-Location-Info: an ECGI in that network",
+    "rat": "3GPP-RAT-Type",
     "visited_network": "domain name of the visited IMS",
     "switch": "E.164 digits of the serving switch",
     "switch_tbcd": "the same as telephony BCD",
@@ -36,7 +37,9 @@ FIELDS = {
     "charging_id": "3GPP-Charging-Id",
     "size": "octets of a multimedia message",
     "other": "digits of the other party",
-    "role": "Role-Of-Node: 0 originating, 1 terminating",
+    "role": "Role-Of-Node: 0 originating, 1 terminating, 2 forwarding",
+    "mode": "Service-Mode of a call that the subscriber forwards, else none",
+    "requested": "tel URI of the subscriber, who was called and forwards the call; else none",
     "calling": "tel URI of the calling party",
     "called": "tel URI of the called party",
     "calling_number": "its digits",
@@ -48,9 +51,11 @@ FIELDS = {
     "down": "the others",
     "wanted": "units requested",
     "reason": "Reporting-Reason",
+    "used_after": "units used after a tariff change; `used` is then what was used before it",
+    "triggers": "Trigger-Types that made the client report, an AVP each",
 }
 """Name → what it is."""
-OF_A_SERVICE = frozenset(("rating_group", "used", "up", "down", "wanted", "reason"))
+OF_A_SERVICE = frozenset(("rating_group", "used", "up", "down", "wanted", "reason", "used_after", "triggers"))
 
 
 def tel(number: str) -> str:
@@ -64,12 +69,12 @@ def tbcd(digits: str) -> bytes:
     return bytes(int(padded[at + 1] + padded[at], 16) for at in range(0, len(padded), 2))
 
 
-def ecgi(plmn: str) -> bytes:
-    """3GPP-User-Location-Info with an ECGI in this network (TS 29.061 §16.4.7.2, type 129)."""
+def ecgi(plmn: str, cell: int = 0x0123AB01) -> bytes:
+    """3GPP-User-Location-Info with an ECGI in this network (TS 29.061 §16.4.7.2, type 129). `cell`: 28 bits."""
     mcc, mnc = plmn[:3], plmn[3:]
     third = mnc[2] if len(mnc) == 3 else "F"
     coded = bytes(int(pair, 16) for pair in (mcc[1] + mcc[0], third + mcc[2], mnc[1] + mnc[0]))
-    return b"\x81" + coded + (0x0123AB01).to_bytes(4, "big")
+    return b"\x81" + coded + cell.to_bytes(4, "big")
 
 
 def visited_network(plmn: str) -> str:

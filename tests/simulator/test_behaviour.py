@@ -290,3 +290,62 @@ async def test_clients_that_do_nothing_or_say_nothing() -> None:
             sent, _, answers = await asked_in_a_wait(planned, granting(1000), command, 1)
             assert answers == [answer]
             assert used(sent) == [("I", 0), ("U", 1000), ("U", 1000), ("T", 500)], "as if nothing had been asked"
+
+
+AUSTRIA = Place("eu", "23201", "436640000001")
+
+
+async def test_a_move_is_reported_at_once_if_the_answer_armed_its_trigger() -> None:
+    """TS 32.299 §6.5.4: use so far with Reporting-Reason 6 and the Trigger-Types; new units from the new place on."""
+    planned = session(PlannedUse(100, "data", 2500), PlannedUse(900, "portal", 1000), moves=((50.0, AUSTRIA),))
+
+    def reply(request: Request) -> Answer:
+        services = [
+            ServiceAnswer(
+                part.rating_group, None, 2001, 5000, "octets", triggers=(4, 30) if part.rating_group == 100 else ()
+            )
+            for part in request.parts
+        ]
+        return Answer(HEAD, 2001, services=services)
+
+    asked, run, *_ = await play(planned, reply)
+    assert [(request.kind, request.place.id) for request in asked] == [("I", "home"), ("U", "eu"), ("T", "eu")]
+    (part,) = asked[1].parts
+    assert (part.rating_group, part.used, part.wanted, part.reason, part.triggers) == (100, 1000, 0, 6, (30,))
+    assert [part.used for part in asked[2].parts] == [1500, 1000]
+    assert (run.report.place, run.report.other_places) == ("home", ("eu",))
+
+
+async def test_a_move_that_no_trigger_names_is_told_with_the_next_request() -> None:
+    planned = session(PlannedUse(100, "data", 2500), moves=((50.0, AUSTRIA),))
+    asked, *_ = await play(planned, granting(5000, triggers=(4,)))
+    assert [(request.kind, request.place.id) for request in asked] == [("I", "home"), ("T", "eu")]
+
+
+async def test_use_after_a_tariff_change_is_told_apart() -> None:
+    """RFC 8506 §8.20, TS 32.299 §6.5.2: a hundred seconds of 25 units, the price changes after forty."""
+
+    class Passing(Clock):
+        def unix_s(self) -> int:
+            return 1_790_000_000 + int(self.now_s())
+
+    clock, asked = Passing(), list[Request]()
+
+    async def ask(request: Request, lost: frozenset[int]) -> Answer | None:
+        asked.append(request)
+        return granting(5000, changes_at=1_790_000_050)(request)
+
+    clock.waits.append(10.0)  # the session begins at second 10
+    await SessionRun(session(PlannedUse(100, "data", 2500)), "s;1", clock, ask, Tally()).run()
+    (last,) = asked[-1].parts
+    assert (last.used, last.used_after) == (2500, 1500)
+
+
+async def test_a_forwarded_leg_is_marked_for_the_audit() -> None:
+    for mode, what in ((0, "early"), (3, "early"), (1, "late"), (5, "late"), (None, "")):
+        planned = session(
+            PlannedUse(None, "voice", 60), traffic="voice", element=Element.IMS, forwarding=mode, caller="3"
+        )
+        asked, run, *_ = await play(planned, granting(300))
+        assert run.report.forwarding == what
+        assert {(request.forwarding, request.caller) for request in asked} == {(mode, "3")}

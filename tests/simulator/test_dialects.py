@@ -243,3 +243,46 @@ def test_telephony_bcd_and_cell() -> None:
     assert tbcd("386123") == bytes.fromhex("831632")
     assert ecgi("29340").hex() == "8192f3040123ab01"
     assert ecgi("310260").hex() == "811300620123ab01"
+
+
+def test_a_gateway_says_what_made_it_report_and_where_its_subscriber_is_now() -> None:
+    """Reporting-Reason 6 with the Trigger-Types, 3GPP-RAT-Type and the cell (TS 32.299 §6.5.4, §7.2.175, §7.2.236)."""
+    place = Place("eu", "21910", "385910000001", cell=0x0ABCDEF, rat=51)
+    part = ServicePart(100, used=5_000, wanted=0, reason=6, triggers=(30, 31))
+    moved = request(Element.PGW, Kind.UPDATE, (part,), place=place)
+    octets = encode(moved, sender("pgw"), **IDS)
+    assert bytes(render(moved, sender("pgw"), **IDS)) == octets
+    found: Any = Message.from_bytes(octets)
+    (mscc,) = found.multiple_services_credit_control
+    assert (mscc.reporting_reason, mscc.trigger.trigger_type) == ([6], [30, 31])
+    ps = found.service_information.ps_information
+    assert ps.tgpp_rat_type == b"\x33"
+    assert ps.tgpp_user_location_info == ecgi("21910", 0x0ABCDEF)
+
+
+def test_use_before_and_after_a_tariff_change_is_told_apart() -> None:
+    """Two Used-Service-Units with Tariff-Change-Usage 0 and 1 (RFC 8506 §8.19, §8.27)."""
+    part = ServicePart(100, used=5_000, wanted=0, reason=3, used_after=1_800)
+    changed = request(Element.PGW, Kind.UPDATE, (part,))
+    octets = encode(changed, sender("pgw"), **IDS)
+    assert bytes(render(changed, sender("pgw"), **IDS)) == octets
+    found: Any = Message.from_bytes(octets)
+    units = found.multiple_services_credit_control[0].used_service_unit
+    assert [(each.tariff_change_usage, each.cc_total_octets) for each in units] == [(0, 3_200), (1, 1_800)]
+    assert units[0].cc_input_octets + units[0].cc_output_octets == 3_200
+
+
+@pytest.mark.parametrize("element", [Element.IMS, Element.MSC])
+def test_a_forwarded_leg_says_who_called_whom_and_who_forwards(element: Element) -> None:
+    """TS 32.260, TS 32.299 §7.2.168, §7.2.196A: Role-Of-Node 2, the three parties, and how it was forwarded."""
+    own = {"forwarding": 5, "caller": "38640111222", "other_party": "38668100002"}
+    leg = request(element, Kind.INITIAL, PARTS[0], **own)
+    octets = encode(leg, sender(element.value), **IDS)
+    assert bytes(render(leg, sender(element.value), **IDS)) == octets
+    found: Any = Message.from_bytes(octets)
+    ims = found.service_information.ims_information
+    assert ims.role_of_node == 2
+    assert (ims.calling_party_address, ims.called_party_address) == (["tel:+38640111222"], "tel:+38668100002")
+    assert ims.requested_party_address == ["tel:+38668100001"]
+    (service,) = found.service_information.mmtel_information.supplementary_service
+    assert (service.mmtel_service_type, service.service_mode, service.number_of_diversions) == (6, 5, 1)
