@@ -227,7 +227,7 @@ class ServerSection(Section):
     (docs/RATING.md).
     """
     simulated_clock: PathText = Field(
-        default="", description='a file of eight octets, relative to this file\'s folder; "" = the machine\'s clock'
+        default="", description="a file of eight octets, relative to this file's folder; \"\" = the machine's clock"
     )
     """For tests only: the time is what a simulator writes to this file, so that a week passes in a minute
     (docs/SIMULATOR.md). Needs the private Redis and `ledger.max_clock_skew_s = 0`; each start warns of it.
