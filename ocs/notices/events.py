@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ocs.catalogue.countries import NO_COUNTRY
 from ocs.ledger.contract.payments import OrderKind, OrderState
 
 
@@ -55,6 +56,10 @@ COMMON: Mapping[str, Field] = {
     "active_until": Field(Kind.TIME),
 }
 """Fields of every event, of the account: its number, and when its active period ends."""
+LONG_COUNTRIES = ("AE", "VC", NO_COUNTRY)
+"""Those with long names, so that a text that fits them fits others: the United Arab Emirates, whose Slovene name is no
+GSM 7-bit text; Saint Vincent and the Grenadines; a ship.
+"""
 PRODUCT: Mapping[str, Field] = {
     "package": _text("package", source="packages"),
     "product": _text(),
@@ -126,7 +131,7 @@ EVENTS: Mapping[str, Mapping[str, Field]] = {
         "abroad_days": Field(Kind.NUMBER, "abroad_days"),
     },
     "arrived": {
-        "country": _text("country", "RS", "DE", "GB", "US", "home"),
+        "country": _text("country", "RS", "DE", "GB", "US", "home", *LONG_COUNTRIES),
         "place": _text(source="places"),
         "plmn": _text("plmn"),
         "call": Field(Kind.PRICE),

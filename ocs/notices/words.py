@@ -20,6 +20,11 @@ FORMS = {"sl": ("one", "two", "few", "other"), "en": ("one", "other")}
 """Plural forms in the order in which `plural` takes them."""
 FREE = {"sl": "brezplačno", "en": "free"}
 NOWHERE = {"sl": "Ladja, letalo ali satelit", "en": "the network of a ship, an aircraft or a satellite"}
+SHORT_COUNTRIES: Mapping[str, Mapping[str, str]] = {
+    "sl": {"HK": "Hongkong", "MO": "Makav"},
+    "en": {"HK": "Hong Kong", "MO": "Macao"},
+}
+"""In place of CLDR's names, which say whose special administrative region it is, in up to 59 characters."""
 UNITS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "sl": {
         "messages": ("sporočilo", "sporočili", "sporočila", "sporočil"),
@@ -106,7 +111,8 @@ class Words:
         """Nemčija; the code, if CLDR has no name for it. 001 is a network of no country."""
         if code == NO_COUNTRY:
             return NOWHERE[self._language]
-        return str(self._locale.territories.get(code, code))
+        short = SHORT_COUNTRIES[self._language].get(code)
+        return short or str(self._locale.territories.get(code, code))
 
     def _price(self, price: PriceFraction, quantity: int, per: str) -> str:
         numerator, denominator, flat = price

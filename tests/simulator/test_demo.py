@@ -48,7 +48,7 @@ def shows_the_story(said: str, page: str) -> None:
     acts = ("activates the account", "buys BALKAN-500-MB", "lands in Belgrade", "used up", "tops up 30.00", "raises")
     assert [act for act in acts if act not in rows or act not in said] == []
     for text in (
-        "Welcome to Serbia!",
+        "Welcome to Serbia:",
         "You have used all your data: 500 MB",
         "Your credit is 0.",
         "Topped up: 30.00 EUR",

@@ -332,8 +332,7 @@ def test_check_reports_what_serve_would_and_starts_nothing(tmp_path: Path, ocs_i
     ocs_in("init", cwd=tmp_path)
     before = names(tmp_path)
     done = ocs_in("check", cwd=tmp_path)
-    assert done.returncode == 0
-    assert all("SMS long" in line for line in done.stderr.splitlines()), done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert re.search(
         r"config/ocs\.toml: no mistakes; 5 peers\n.*/catalogue\.toml: no mistakes; \d+ packages, ", done.stdout
     )

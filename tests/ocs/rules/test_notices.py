@@ -282,19 +282,19 @@ async def test_the_welcome_has_the_prices_of_the_country_once_an_entry(world: Wo
     await user.use_data(MB, plmn=SERBIA)
     assert await texts(user, "welcome") == [
         (
-            "Srbija: dobrodošli! Cene: klic v Slovenijo 0,99 EUR/min, prejeti klic 0,49 EUR/min, SMS 0,25 EUR, podatki "
-            "2,90 EUR/MB. Klic v sili: 112.",
-            "Welcome to Serbia! Prices: call to Slovenia 0.99 EUR/min, call received 0.49 EUR/min, SMS 0.25 EUR, data "
-            "2.90 EUR/MB. Emergency call: 112.",
+            "Srbija: klic v Slovenijo 0,99 EUR/min, prejeti 0,49 EUR/min, SMS 0,25 EUR, podatki 2,90 EUR/MB. "
+            "V sili: 112.",
+            "Welcome to Serbia: call to Slovenia 0.99 EUR/min, received 0.49 EUR/min, SMS 0.25 EUR, data 2.90 EUR/MB. "
+            "Emergency: 112.",
         )
     ]
     await user.use_data(MB, plmn=SHIP)
     assert (await texts(user, "welcome"))[1:] == [
         (
-            "Ladja, letalo ali satelit: dobrodošli! Cene: klic v Slovenijo 5,99 EUR/min, prejeti klic 3,99 EUR/min, "
-            "SMS 0,39 EUR, podatki 19,90 EUR/MB. Klic v sili: 112.",
-            "Welcome to the network of a ship, an aircraft or a satellite! Prices: call to Slovenia 5.99 EUR/min, call "
-            "received 3.99 EUR/min, SMS 0.39 EUR, data 19.90 EUR/MB. Emergency call: 112.",
+            "Ladja, letalo ali satelit: klic v Slovenijo 5,99 EUR/min, prejeti 3,99 EUR/min, SMS 0,39 EUR, "
+            "podatki 19,90 EUR/MB. V sili: 112.",
+            "Welcome to the network of a ship, an aircraft or a satellite: call to Slovenia 5.99 EUR/min, received "
+            "3.99 EUR/min, SMS 0.39 EUR, data 19.90 EUR/MB. Emergency: 112.",
         )
     ]
 
