@@ -83,7 +83,7 @@ def import_report(
         raise FailedError(f"{file} cannot be read: {error.strerror}") from None
 
     async def work(backend: Backend, operations: PaymentOperations, payments: Payments) -> None:
-        done = await apply_report(payments.orders, reported, await operations.open_orders())
+        done = await apply_report(payments.orders, reported, payments.sepa_export().orders_of)
         if json:
             print_json(_summary(done))
         else:

@@ -7,6 +7,7 @@ reference of the credit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -170,6 +171,14 @@ class PaymentLedger(Protocol):
 
     async def find_account(self, uid: str, hint: str) -> str | None:
         """Present id of the account with this uid; `hint`: an id that it had."""
+
+    async def put_in_message(self, message_id: str, order_ids: Sequence[str]) -> None:
+        """Note orders that go to the bank in this message, before they are submitted."""
+
+    async def orders_in_message(self, message_id: str) -> list[PaymentOrder]:
+        """Orders that were noted for the message in the last MESSAGE_KEEP_S, whatever their state and message now; the
+        oldest first.
+        """
 
     async def asked_accounts(self, partition: int, *, now: int, count: int) -> list[str]:
         """Accounts of the partition whose automatic top-up is to be ordered."""

@@ -30,6 +30,7 @@ slots.
     {tag}:topups           zset     account id → Unix time from which its automatic top-up may be ordered
     {tag}:y:<uid>          hash     payment orders of an account, by order id: msgpack (layout.py)
     {tag}:orders           zset     order id → Unix time at which something is to be done for it
+    {tag}:m:<message>      set      payment orders of a SEPA message (pain.008), in the partition of the message's name
     {tag}:d:<payer>        string   mandate of a payer (contract/payments.py), in the partition of the payer's name
     {tag}:k:<digest>       string   answer to a request of the API with an Idempotency-Key, by the SHA-256 of that key
                                     (api.py)
@@ -106,8 +107,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
     """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
-    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `mandates`, `vouchers`, `batches`, `group`, `steps` and
-    `api_answers` are prefixes."""
+    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `messages`, `mandates`, `vouchers`, `batches`, `group`,
+    `steps` and `api_answers` are prefixes."""
 
     slot: int
     account: bytes
@@ -132,6 +133,7 @@ class PartitionKeys:
     topups: bytes
     orders: bytes
     orders_of: bytes
+    messages: bytes
     mandates: bytes
     vouchers: bytes
     batches: bytes
@@ -180,6 +182,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         topups=head + b"topups",
         orders=head + b"orders",
         orders_of=head + b"y:",
+        messages=head + b"m:",
         mandates=head + b"d:",
         vouchers=head + b"v:",
         batches=head + b"b:",

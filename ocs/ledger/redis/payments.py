@@ -5,6 +5,7 @@ does.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError
@@ -30,6 +31,12 @@ DEBIT_WINDOW_S = 10 * DAY_S
 It counts orders from the moment of ordering, in the script that orders. One that is known never to have reached a bank
 does not count; one that the bank refused does.
 """
+MESSAGE_KEEP_S = 60 * DAY_S
+"""How long it is known which orders a SEPA message has: banks refuse whole messages until some days after the day of
+collection.
+"""
+ORDERS_AT_ONCE = 1_000
+"""Of one command of Redis."""
 ANSWERED = ("ok", "again", "open", "enough", "off", "limit", "inactive", "ceiling", "orders")
 REPLACE = b"""
 local stored = redis.call('GET', KEYS[1]) or ''
@@ -173,6 +180,31 @@ class Payments(LedgerClient):
         own = self._account_keys(account_id).orders_of + uid_of(account_id).encode()
         packed = await self._ask("payment", self._keys.partition_of_account(account_id), b"HVALS", own)
         return sorted(map(order_of, packed), key=lambda order: (order.at, order.id), reverse=True)
+
+    def _message_key(self, message_id: str) -> tuple[int, bytes]:
+        partition = self._keys.partition_of_name(message_id)
+        return partition, self._keys.by_partition[partition].messages + message_id.encode()
+
+    async def put_in_message(self, message_id: str, order_ids: Sequence[str]) -> None:
+        partition, key = self._message_key(message_id)
+        for first in range(0, len(order_ids), ORDERS_AT_ONCE):
+            some = order_ids[first : first + ORDERS_AT_ONCE]
+            await self._ask("payment", partition, b"SADD", key, *some, durable=True)
+        await self._ask("payment", partition, b"EXPIRE", key, MESSAGE_KEEP_S, durable=True)
+
+    async def orders_in_message(self, message_id: str) -> list[PaymentOrder]:
+        partition, key = self._message_key(message_id)
+        found, cursor = set[str](), b"0"
+        while True:
+            cursor, some = await self._ask("payment", partition, b"SSCAN", key, cursor, b"COUNT", ORDERS_AT_ONCE)
+            found.update(each.decode() for each in some)
+            if int(cursor) == 0:
+                break
+        orders = []
+        for order_id in found:
+            with contextlib.suppress(UnknownOrderError):
+                orders.append(await self.read_order(order_id))
+        return sorted(orders, key=lambda order: (order.at, order.id))
 
     async def find_account(self, uid: str, hint: str) -> str | None:
         """Its old partition knows where it is for a day; then each partition is asked."""

@@ -76,9 +76,10 @@ class SepaExport:
         today = datetime.fromtimestamp(self._now(), UTC).date()
         collect_on = bank_day(today, self._creditor.collect_after_days)
         count = 0
-        for order in await self._waiting():
-            if count == MOST_IN_A_FILE:
-                break
+        waiting = (await self._waiting())[:MOST_IN_A_FILE]
+        if waiting:
+            await self._ledger.put_in_message(message_id, [order.id for order in waiting])
+        for order in waiting:
             if why := await self._orders.why_not(order):
                 await self._orders.fail(order, why, released=True)
                 continue
@@ -127,6 +128,11 @@ class SepaExport:
         except UnknownOrderError:
             return True  # it is forgotten, after more than a year
         return first.state not in (OrderState.ORDERED, OrderState.FAILED)
+
+    async def orders_of(self, message_id: str) -> list[PaymentOrder]:
+        """The orders that were put into the message, whatever has become of them."""
+        found = await self._ledger.orders_in_message(message_id)
+        return [each for each in found if each.provider_id == message_id]
 
     async def message(self, message_id: str) -> Message:
         """The message, of the orders that were put into it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from xml.etree.ElementTree import Element
@@ -29,6 +29,8 @@ REFUSED, PAID = ("RJCT",), ("ACSC", "ACCC")
 """TxSts of pain.002; others say that it is under way."""
 BOOKED = "BOOK"
 """Status of an entry of camt whose money has moved."""
+OrdersOf = Callable[[str], Awaitable[Sequence[PaymentOrder]]]
+"""Message id → its orders."""
 _REASON = re.compile(r"[A-Z0-9]{4}")
 
 
@@ -184,20 +186,17 @@ def _reason(node: Element | None, group: str) -> str:
 # -- applying
 
 
-async def apply_report(
-    orders: PaymentOrders, reported: Sequence[Reported], listed: Sequence[PaymentOrder] = ()
-) -> Imported:
-    """Apply what was reported; what was applied before changes nothing. `listed`: orders that are under way, for what
-    concerns a whole message.
+async def apply_report(orders: PaymentOrders, reported: Sequence[Reported], of_message: OrdersOf) -> Imported:
+    """Apply what was reported; what was applied before changes nothing. `of_message`: all orders of a message, credited
+    ones too, for what concerns the whole of it.
     """
     done = Imported()
     for each in reported:
         if each.order_id:
             await _apply(orders, each.order_id, each, done)
             continue
-        for order in listed:
-            of_batch = not each.sequence or order.sequence == each.sequence
-            if order.provider_id == each.message_id and of_batch:
+        for order in await of_message(each.message_id):
+            if not each.sequence or order.sequence == each.sequence:
                 await _apply(orders, order.id, each, done)
     return done
 

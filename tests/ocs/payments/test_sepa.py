@@ -48,8 +48,7 @@ class Bank:
         return ElementTree.fromstring((await self.export.message(message_id)).xml)
 
     async def report(self, xml: str) -> Imported:
-        listed = await self.export.listed()
-        return await apply_report(self.till.orders, read_report(xml.encode()), listed)
+        return await apply_report(self.till.orders, read_report(xml.encode()), self.export.orders_of)
 
 
 @asynccontextmanager
@@ -231,6 +230,28 @@ async def test_a_whole_message_or_batch_can_be_refused(redis_7: RedisServer) -> 
         await bank.file("B")
         assert dict((await bank.report(pain_002(message_id="B", batch="RCUR"))).changed) == {}
         assert dict((await bank.report(pain_002(message_id="B", batch="FRST"))).changed) == {"failed": 2}
+
+
+@rule("HOT-ACC-10")
+@pytest.mark.parametrize("batch", ["", "FRST"], ids=["message", "batch"])
+async def test_a_message_that_is_refused_after_it_was_credited_is_returned(redis_7: RedisServer, batch: str) -> None:
+    """The bank rejects it after the day on which it was believed paid (`settled_after_days`), and says so twice."""
+    async with bank_on(redis_7, settled_after_days=3) as (till, bank):
+        users = [await till.user(6.99 + 1, token="sepa") for _ in range(3)]
+        await till.rounds()
+        await bank.file("A")
+        single = (await till.orders_of(users[2]))[0]
+        await bank.report(pain_002((single.id, "RJCT", "AC04")))
+        await till.rounds(8 * DAY_S, step_s=DAY_S // 4)
+        assert [(await till.states(user))[-1] for user in users] == [CREDITED, CREDITED, FAILED]
+        rejected = pain_002(group="" if batch else "RJCT", message_id="A", batch=batch)
+        first, again = await bank.report(rejected), await bank.report(rejected)
+        assert (dict(first.changed), first.unchanged) == ({"returned": 2}, 1)
+        assert (dict(again.changed), again.unchanged) == ({}, 3)
+        for user in users[:2]:
+            view = await user.view()
+            assert (view.credit_micro_eur, view.auto_below_micro_eur, view.blocks) == (1 * EUR, 0, ("non-payment",))
+            assert await till.states(user) == [RETURNED]
 
 
 @rule("HOT-ACC-10")
