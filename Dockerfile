@@ -9,13 +9,13 @@ COPY simulator simulator
 COPY config config
 # There is no git here to tell the version: docker build --build-arg VERSION=$(git describe --tags | sed s/^v//) .
 ARG VERSION=""
-RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_OCS="$VERSION" pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_OCS="$VERSION" pip wheel --no-cache-dir --wheel-dir /wheels '.[tracing]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin ocs \
     && install -d -o ocs -g ocs -m 700 /var/lib/ocs
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels ocs
+    pip install --no-cache-dir --no-index --find-links /wheels 'ocs[tracing]'
 # `ocs` looks for config/ocs.toml in its current folder. Mount your own over it.
 WORKDIR /opt/ocs
 COPY config config

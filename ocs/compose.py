@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.problems import CatalogueError, Problem
@@ -18,6 +19,9 @@ from ocs.settings.dialects import contexts_of, tolerance_of
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.loading import Mistake, SettingsError, load_settings
 from ocs.settings.schema import PeerSection, Settings, parse_listen
+
+if TYPE_CHECKING:
+    from ocs.telemetry.otlp_traces import OtlpTraces
 
 EMBEDDED_TAKES_NO_REPLICAS = (
     'ledger.durability = "replicated" needs a Redis with replicas: set redis.url (OCS_REDIS_URL)'
@@ -223,6 +227,24 @@ def voucher_key(settings: Settings) -> bytes | None:
     if not 32 <= len(key) <= 4096:
         raise StartError(f"vouchers.key_file = {path}: has {len(key)} octets; it must have 32 to 4096")
     return key
+
+
+def check_tracing(settings: Settings) -> None:
+    """StartError: tracing is on, and its packages are not installed."""
+    if settings.tracing.endpoint:
+        otlp_traces()
+
+
+def otlp_traces() -> type[OtlpTraces]:
+    """Imported only where tracing is on. StartError: it cannot be."""
+    try:
+        from ocs.telemetry.otlp_traces import OtlpTraces
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"tracing.endpoint is set, and the package {error.name} is not installed: pip install 'ocs[tracing]', or "
+            "leave the endpoint empty"
+        ) from error
+    return OtlpTraces
 
 
 def worker_count(settings: Settings) -> int:

@@ -126,6 +126,7 @@ class Prometheus(ChildServer):
             f"--config.file={self._settings}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            "--enable-feature=exemplar-storage",
         ]
 
     def ask(self, path: str, **parameters: str) -> Any:

@@ -155,7 +155,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     for part in (
         *(limits_of_messages, limits_of_sessions, limits_of_our_requests),
         *(limits_of_notices, limits_of_payments, limits_of_money_in, limits_of_history, limits_of_records),
-        limits_of_the_api,
+        *(limits_of_the_api, limits_of_tracing),
     ):
         rows |= part()
     return rows
@@ -205,6 +205,24 @@ def limits_of_the_api() -> dict[str, tuple[int, ...]]:
         "items of a page of the API": (pages.MAX_PAGE, pages.DEFAULT_PAGE),
         "answers to an Idempotency-Key": (ANSWER_KEEP_S // DAY_S,),
         "before and after in the audit trail": (trail.MAX_SIDE_OCTETS,),
+    }
+
+
+def limits_of_tracing() -> dict[str, tuple[int, ...]]:
+    from ocs.diameter import traced_dispatch
+    from ocs.settings.tracing_section import TracingSection
+    from ocs.telemetry import otlp_traces, request_span
+
+    settings = TracingSection()
+    return {
+        "exemplars": (),
+        "spans that wait for the collector": (settings.max_queue_spans,),
+        "spans of one export": (settings.max_batch_spans, settings.export_every_ms),
+        "time for an export": (settings.timeout_ms, int(otlp_traces.CLOSE_S)),
+        "phases of a traced request; rating groups that its span names": (
+            request_span.MAX_PHASES,
+            traced_dispatch.MAX_RATING_GROUPS,
+        ),
     }
 
 

@@ -94,6 +94,7 @@ class ChargingService:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
+        self._prepare = prepare
         self._spawn = spawn
         self._ended = ended
         self._is_current = is_current
@@ -136,7 +137,7 @@ class ChargingService:
         given = identities(request)
         if self._facts:
             where.facts = self._facts.of(self._cached_account(given, session))
-        prepared = prepare(request, where, self._rater, terms)
+        prepared = self._prepare(request, where, self._rater, terms)
         if opens:
             answer = self._local.opening(prepared, session)
             if answer is not None:
@@ -230,7 +231,7 @@ class ChargingService:
         facts = self._facts.of(account_id)
         if facts != job.where.facts:
             job.where.facts = facts
-            job.prepared = prepare(job.prepared.request, job.where, self._rater, job.prepared.terms)
+            job.prepared = self._prepare(job.prepared.request, job.where, self._rater, job.prepared.terms)
         charge = charge_request(
             job.prepared, job.where, job.expected_location, job.source, job.owner, account_id, identity, self._rater
         )
@@ -322,7 +323,7 @@ class ChargingService:
             return
         self._sessions.correct(job.session, charge.account_id, job.context, location)
         job.where, job.expected_location = self._sessions.usage_context(job.context, request, job.session, terms)
-        job.prepared = prepare(request, job.where, self._rater, terms)
+        job.prepared = self._prepare(request, job.where, self._rater, terms)
         self._charge(job, charge.account_id, charge.identity)
 
     def _rate_by_facts(self, job: Job, charge: ChargeRequest, facts: str) -> None:

@@ -43,7 +43,7 @@ from ocs.cli.init import init
 from ocs.cli.notices import check_texts
 from ocs.cli.rate import rate
 from ocs.cli.reconcile import reconcile_command
-from ocs.compose import StartError
+from ocs.compose import StartError, check_tracing
 from ocs.ledger.contract.errors import LedgerError
 from ocs.payments.signing import SecretError
 from ocs.payments.wiring import secrets_of
@@ -112,6 +112,7 @@ def serve(config: ConfigOption = DEFAULT) -> None:
     from ocs.process.supervisor import Supervisor
 
     settings, _ = load_all(config, serves=True)
+    check_tracing(settings)
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
     log_start_warnings(config, settings)
     asyncio.run(Supervisor(config, settings).run())
@@ -124,6 +125,7 @@ def check(config: ConfigOption = DEFAULT) -> None:
     for warning in start_warnings(settings, os.environ):
         print(f"ocs: warning: {warning}", file=sys.stderr)
     secrets_of(settings.payments)
+    check_tracing(settings)
     print(f"{config}: no mistakes; {counted(len(settings.peer), 'peer')}")
     if settings.server.ported_numbers:
         numbers_in_use = read_ported_numbers(Path(settings.server.ported_numbers))

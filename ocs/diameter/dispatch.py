@@ -58,7 +58,7 @@ class Sink(Protocol):
         """Send the answer to one of its requests; False = the connection is gone."""
 
 
-class _Pending:
+class Pending:
     """One request that waits for the handler's reply. The object is the reply callback."""
 
     __slots__ = ("_dispatcher", "context", "done", "request", "sink", "started", "type")
@@ -84,6 +84,8 @@ class _Pending:
 class Dispatcher:
     """One per worker. `expire` must be called about every tenth of the answer timeout."""
 
+    pending_class = Pending
+
     def __init__(
         self,
         config: DiameterConfig,
@@ -107,7 +109,7 @@ class Dispatcher:
         self._timeout_s = config.answer_timeout_ms / 1_000
         self._handler = handler
         self._metrics = metrics
-        self._waiting: dict[_Pending, None] = {}
+        self._waiting: dict[Pending, None] = {}
         """Requests without a reply, oldest first. An entry is removed with its answer, which leaves the garbage
         collector nothing to do.
         """
@@ -127,7 +129,7 @@ class Dispatcher:
         source = peer.speaking_for(request.origin_host) if peer.carries else peer
         context = source.service_contexts[request.service_context_id]
         label = OTHER if context is None else context.value
-        pending = _Pending(self, sink, request, label, self.clock())
+        pending = self.pending_class(self, sink, request, label, self.clock())
         self._metrics.request("CCR", pending.type, pending.context)
         refusal = self._refusal(pending, peer, source)
         if refusal is not None:
@@ -148,9 +150,7 @@ class Dispatcher:
         self._metrics.answer(command, "", "", error.result_code, 0.0)
         return error_answer(frame, header, error, self._origin_host, self._realm)
 
-    def _refusal(
-        self, pending: _Pending, peer: Peer, source: Peer | RelayedClient
-    ) -> tuple[Kind, DiameterError] | None:
+    def _refusal(self, pending: Pending, peer: Peer, source: Peer | RelayedClient) -> tuple[Kind, DiameterError] | None:
         request, kind = pending.request, pending.type
         if self.in_flight >= self.overload.near and self.overload.refuses(kind, self.in_flight):
             return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
@@ -185,13 +185,13 @@ class Dispatcher:
     def _busy(request: CreditControlRequest, reason: str) -> DiameterError:
         return _too_busy(request.destination_host is not None, reason)
 
-    def _refuse_pending(self, pending: _Pending, kind: Kind, error: DiameterError) -> bytes:
+    def _refuse_pending(self, pending: Pending, kind: Kind, error: DiameterError) -> bytes:
         self.refusals.note(pending.sink.source.label, kind, pending.request)
         self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
         self._metrics.peer_answer(pending.sink.source.label, error.result_code)
         return self._error(pending, error)
 
-    def _error(self, pending: _Pending, error: DiameterError) -> bytes:
+    def _error(self, pending: Pending, error: DiameterError) -> bytes:
         request = pending.request
         features, report = self.overload.told(request)
         more: list[tuple[str, object]] = []
@@ -201,7 +201,7 @@ class Dispatcher:
             more.append(("oc_olr", report))
         return error_answer(request.raw, request.header, error, self._origin_host, self._realm, more)
 
-    def finish(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> None:
+    def finish(self, pending: Pending, answer: CreditControlAnswer | DiameterError) -> None:
         del self._waiting[pending]
         self.in_flight -= 1
         self._metrics.in_flight(-1)
@@ -213,7 +213,7 @@ class Dispatcher:
         else:
             self._metrics.dropped_answer()
 
-    def _encode(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> tuple[int, bytes]:
+    def _encode(self, pending: Pending, answer: CreditControlAnswer | DiameterError) -> tuple[int, bytes]:
         if isinstance(answer, CreditControlAnswer):
             request = pending.request
             answer.session_id = request.session_id
@@ -250,7 +250,7 @@ class Dispatcher:
         limit = self.clock() - self._timeout_s
         self.overload.look(self.in_flight)
         self._metrics.overload(self.overload.reduction_percent)
-        late: list[_Pending] = []
+        late: list[Pending] = []
         for pending in self._waiting:  # in order of arrival
             if pending.started > limit:
                 break

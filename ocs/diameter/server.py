@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from ocs.diameter.accept_limits import AcceptLimits
 from ocs.diameter.connection import Connection
@@ -33,6 +34,20 @@ logger = logging.getLogger(__name__)
 LISTEN_BACKLOG = 128
 
 
+class MakeDispatcher(Protocol):
+    """Makes the dispatcher of a worker: `Dispatcher`, or one that does more."""
+
+    def __call__(
+        self,
+        config: DiameterConfig,
+        handler: Handler,
+        metrics: DiameterMetrics,
+        clock: Callable[[], float],
+        origin_states: OriginStates,
+        unix_clock: Callable[[], float],
+    ) -> Dispatcher: ...
+
+
 class DiameterServer:
     """`clock`: monotonic seconds. `rng`: for the watchdog's jitter and the first Hop-by-Hop Identifier."""
 
@@ -45,6 +60,7 @@ class DiameterServer:
         rng: random.Random,
         on_origin_state: OnOriginState = lambda host, relay, state_id: None,
         unix_clock: Callable[[], float] = time.time,
+        make_dispatcher: MakeDispatcher = Dispatcher,
     ) -> None:
         self.config = config
         self.metrics = metrics
@@ -60,7 +76,7 @@ class DiameterServer:
         self.locks = PeerLocks(config.locks)
         self.shared_peer_state = SharedPeerStates(config.locks, unix_clock)
         self.origin_states = OriginStates(on_origin_state)
-        self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
+        self.dispatcher = make_dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
         self.peers_table = PeerTable(config, metrics, self.locks.follow)
         self.peer_connections = PeerConnections(self.peers_table, config.origin_host, clock)
         self.identifiers = Identifiers(rng)

@@ -300,11 +300,11 @@ class Supervisor:
             return False
         return True
 
-    async def _expose(self) -> bytes:
+    async def _expose(self, open_metrics: bool) -> bytes:
         self._metrics.set("ocs_workers_up", sum(worker.ready.is_set() for worker in self._of(WORKER)))
         self._metrics.set("ocs_redis_up", int(await self._measure_redis()))
         await self._certificates.measure()
-        return self._snapshots.expose()
+        return self._snapshots.expose(open_metrics=open_metrics)
 
     # -- ending
 

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ocs.charging.equipment import EquipmentBar, EquipmentIds
-from ocs.charging.service import ChargingService
 from ocs.compose import diameter_config
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import ClientRequests
@@ -24,6 +23,7 @@ from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.node_presence import present
 from ocs.process.ported_numbers import PortedNumbersReader
+from ocs.process.request_tracing import Composition, composed
 from ocs.telemetry.logs import describe
 
 log = logging.getLogger(__name__)
@@ -60,17 +60,17 @@ async def work(child: Child) -> None:
     async with connected_ledger(child) as ledger:
         if ledger is not None:
             reader = CatalogueReader(child, ledger)
-            async with present(child, ledger), reading_catalogue(reader):
-                await _charge(child, ledger, reader.is_current)
+            async with present(child, ledger), reading_catalogue(reader), composed(child, ledger) as composition:
+                await _charge(child, ledger, composition, reader.is_current)
 
 
-async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bool]) -> None:
+async def _charge(child: Child, ledger: RedisLedger, composition: Composition, is_current: Callable[[], bool]) -> None:
     background = Background()
     helpers, equipment = follow_ported_numbers(child), EquipmentBar()
     helpers += follow_barred_equipment(child, equipment)
-    service = ChargingService(
+    service = composition.make_service(
         child.catalogue,
-        ledger,
+        composition.ledger,
         child.metrics,
         child.environment.clock,
         background.spawn,
@@ -83,6 +83,7 @@ async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bo
     )
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None
+    requests: ClientRequests
     server = DiameterServer(
         diameter_config(settings),
         service.handle if turns is None else turns.watch(service.handle),
@@ -91,6 +92,7 @@ async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bo
         child.environment.rng,
         on_origin_state=lambda *restart: background.spawn(note_origin_state(child, ledger, *restart)),
         unix_clock=child.environment.clock,
+        make_dispatcher=composition.make_dispatcher,
     )
     requests = ClientRequests(
         server.config,

@@ -36,6 +36,7 @@ from ocs.settings.peers import (
 from ocs.settings.profile import Profile
 from ocs.settings.reconciliation import ReconcileSection
 from ocs.settings.top_up_files import TopUpFileSection
+from ocs.settings.tracing_section import TracingSection
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 _DIAMETER = DiameterConfig("", "")
@@ -251,6 +252,7 @@ class Settings(Section):
     ledger: LedgerSection = Field(default=LedgerSection(), description="the table [ledger]")
     api: ApiSection = Field(default=ApiSection(), description="the table [api]")
     metrics: MetricsSection = Field(default=MetricsSection(), description="the table [metrics]")
+    tracing: TracingSection = Field(default=TracingSection(), description="the table [tracing]")
     log: LogSection = Field(default=LogSection(), description="the table [log]")
     vouchers: VouchersSection = Field(default=VouchersSection(), description="the table [vouchers]")
     records: RecordsSection = Field(default=RecordsSection(), description="the table [records]")

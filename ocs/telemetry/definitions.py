@@ -57,6 +57,7 @@ _TABLE = (
     Definition("ocs_peer_answers", COUNTER, "Answers to CCRs by peer and Result-Code", ("origin_host", "result")),
     Definition("ocs_answers_dropped", COUNTER, "Answers whose connection was gone, and received ones of no request"),
     Definition("ocs_answer_seconds", HISTOGRAM, "Time from a request's last octet to its answer", _CALL),
+    Definition("ocs_trace_spans", COUNTER, "Spans of traced requests: made, exported, failed to export", ("result",)),
     Definition("ocs_in_flight", GAUGE, "Requests without an answer yet"),
     Definition("ocs_peers", GAUGE, "Peer connections of all workers by state of RFC 6733 §5.6", ("state",)),
     Definition("ocs_peer_connections", GAUGE, "Open connections of a peer, over all workers", ("origin_host",)),

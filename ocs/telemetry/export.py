@@ -12,13 +12,16 @@ from itertools import product
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, SECONDS_BUCKETS, Definition
-from ocs.telemetry.metrics import Store, snapshot_path
+from ocs.telemetry.metrics import Key, Store, snapshot_path
 
 log = logging.getLogger(__name__)
+
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
 class Snapshots:
@@ -59,10 +62,13 @@ class Snapshots:
                 total.add(store)
         return total
 
-    def expose(self) -> bytes:
-        """The text of /metrics."""
+    def expose(self, *, open_metrics: bool = False) -> bytes:
+        """The text of /metrics. Exemplars are in that of OpenMetrics only: the older form has no place for them."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_StoreCollector(self.total()))
+        if open_metrics:
+            text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+            return text
         return generate_latest(registry)
 
 
@@ -91,7 +97,7 @@ def _family(definition: Definition, store: Store) -> Metric:
         histogram = HistogramMetricFamily(name, definition.help, labels=labels)
         for key, row in store.histograms.items():
             if key[0] == name:
-                histogram.add_metric(key[1:], buckets=_cumulative(row), sum_value=row[-1])
+                histogram.add_metric(key[1:], buckets=_buckets(key, row, store), sum_value=row[-1])
         return histogram
     values = store.counters if definition.kind == COUNTER else store.gauges
     make = CounterMetricFamily if definition.kind == COUNTER else GaugeMetricFamily
@@ -105,10 +111,16 @@ def _family(definition: Definition, store: Store) -> Metric:
     return family
 
 
-def _cumulative(row: list[float]) -> list[tuple[str, float]]:
-    buckets: list[tuple[str, float]] = []
+def _buckets(key: Key, row: list[float], store: Store) -> list[Bucket]:
+    """Bound, cumulative count and exemplar of each bucket."""
+    buckets: list[Bucket] = []
     total = 0.0
-    for bound, count in zip([*map(str, SECONDS_BUCKETS), "+Inf"], row, strict=False):
+    for index, (bound, count) in enumerate(zip([*map(str, SECONDS_BUCKETS), "+Inf"], row, strict=False)):
         total += count
-        buckets.append((bound, total))
+        found = store.exemplars.get((key, index))
+        if found is None:
+            buckets.append((bound, total))
+        else:
+            trace_id, seconds, at = found
+            buckets.append((bound, total, Exemplar({"trace_id": trace_id}, seconds, at)))
     return buckets

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics import exposition as openmetrics
 
+OPEN_METRICS = "application/openmetrics-text"
+"""Media type of OpenMetrics, in an Accept header."""
 MAX_BODY_OCTETS = 64 * 1024
 """Limit of a request body; no endpoint reads one."""
 
@@ -38,7 +41,8 @@ class Health:
 class HttpEndpoints:
     """Serves /health and /metrics on one address until closed."""
 
-    def __init__(self, health: Callable[[], Awaitable[Health]], metrics: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, health: Callable[[], Awaitable[Health]], metrics: Callable[[bool], Awaitable[bytes]]) -> None:
+        """`metrics` is told whether the reader takes OpenMetrics."""
         self._health = health
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
@@ -60,7 +64,9 @@ class HttpEndpoints:
         )
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=await self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        wanted = OPEN_METRICS in request.headers.get("Accept", "")
+        content_type = openmetrics.CONTENT_TYPE_LATEST if wanted else CONTENT_TYPE_LATEST
+        return web.Response(body=await self._metrics(wanted), headers={"Content-Type": content_type})
 
     async def close(self) -> None:
         if self._runner is not None:

@@ -36,6 +36,8 @@ _OF_SERVICE_AND_UNIT = (
 _USUAL_BLOCKS = ("credit", "limit")
 
 Key = tuple[str, ...]
+Exemplar = tuple[str, float, float]
+"""Trace id of a request, its seconds, and when it was counted (Unix seconds)."""
 
 
 def snapshot_path(folder: Path, role: str, pid: int) -> Path:
@@ -74,6 +76,8 @@ class Store:
         self.gauges: dict[Key, float] = {}
         self.histograms: dict[Key, list[float]] = {}
         """One count per bucket, the count beyond the last bucket, and the sum in seconds."""
+        self.exemplars: dict[tuple[Key, int], Exemplar] = {}
+        """The newest of each bucket, by key of the histogram and index of the bucket."""
 
     def histogram(self, key: Key) -> list[float]:
         row = self.histograms.get(key)
@@ -86,12 +90,17 @@ class Store:
         row[bisect_left(SECONDS_BUCKETS, seconds)] += 1
         row[-1] += seconds
 
+    def exemplify(self, key: Key, seconds: float, trace_id: str, at: float) -> None:
+        """Keep the trace of a request that `seconds` were counted of. `at`: Unix seconds."""
+        self.exemplars[key, bisect_left(SECONDS_BUCKETS, seconds)] = trace_id, seconds, at
+
     def encode(self) -> bytes:
         return orjson.dumps(
             {
                 "counters": [[*key, value] for key, value in self.counters.items()],
                 "gauges": [[*key, value] for key, value in self.gauges.items()],
                 "histograms": [[*key, row] for key, row in self.histograms.items()],
+                "exemplars": [[*key, bucket, found] for (key, bucket), found in self.exemplars.items()],
             }
         )
 
@@ -102,6 +111,7 @@ class Store:
         store.counters.update((tuple(row[:-1]), row[-1]) for row in tables["counters"])
         store.gauges.update((tuple(row[:-1]), row[-1]) for row in tables["gauges"])
         store.histograms.update((tuple(row[:-1]), row[-1]) for row in tables["histograms"])
+        store.exemplars.update(((tuple(row[:-2]), row[-2]), tuple(row[-1])) for row in tables.get("exemplars", ()))
         return store
 
     def add(self, other: Store, *, gauges: bool = True) -> None:
@@ -111,6 +121,10 @@ class Store:
         for key, row in other.histograms.items():
             mine = self.histograms.get(key, [0] * len(row))
             self.histograms[key] = [a + b for a, b in zip(mine, row, strict=True)]
+        for place, exemplar in other.exemplars.items():
+            known = self.exemplars.get(place)
+            if known is None or known[2] < exemplar[2]:
+                self.exemplars[place] = exemplar
         if gauges:
             for key, value in other.gauges.items():
                 self.gauges[key] = self.gauges.get(key, 0) + value
@@ -175,6 +189,11 @@ class Metrics:
         if len(self._answers) < MAX_ANSWERS:
             self._answers[command, type, context, result_code] = made
         return made
+
+    def exemplar(self, type: str, context: str, seconds: float, trace_id: str, at: float) -> None:
+        """The trace of an answered CCR. `at`: Unix seconds."""
+        key = ("ocs_answer_seconds", "CCR", self._types[type], self._contexts[context])
+        self._store.exemplify(key, seconds, trace_id, at)
 
     def peer_answer(self, origin_host: str, result_code: int) -> None:
         self._counters["ocs_peer_answers", self._hosts[origin_host], self._results[result_code]] += 1

@@ -13,7 +13,7 @@ import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.compose import Environment
-from ocs.diameter.dispatch import Reply, _Pending
+from ocs.diameter.dispatch import Pending, Reply
 from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
 from ocs.process.child_main import GC_THRESHOLDS, Child
 from ocs.settings.schema import Settings
@@ -49,17 +49,17 @@ async def test_answered_requests_are_freed_while_an_earlier_one_waits(site: Site
 
     server = await site.server(handler, answer_timeout_ms=60_000)
     client = await site.opened()
-    before = alive(_Pending), alive(CreditControlRequest)
+    before = alive(Pending), alive(CreditControlRequest)
     client.send(*(ccr(number) for number in range(REQUESTS)))
     for _ in range(REQUESTS - 1):
         assert code_of((await client.read())[1]) == 2001
-    assert (alive(_Pending), alive(CreditControlRequest)) == (before[0] + 1, before[1] + 1)
+    assert (alive(Pending), alive(CreditControlRequest)) == (before[0] + 1, before[1] + 1)
     assert server.dispatcher.in_flight == len(server.dispatcher._waiting) == 1
     request, reply = held.pop()
     reply(request.answer(2001))
     assert code_of((await client.read())[1]) == 2001
     del request, reply
-    assert (alive(_Pending), alive(CreditControlRequest)) == before
+    assert (alive(Pending), alive(CreditControlRequest)) == before
     assert not server.dispatcher._waiting
 
 

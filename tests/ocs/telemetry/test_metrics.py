@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
 from itertools import product
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from ocs.api.container import ApiMetrics
@@ -21,17 +25,20 @@ from ocs.ledger.metrics import LedgerMetrics
 from ocs.notices.states import State
 from ocs.outbox.business import BusinessMetrics
 from ocs.policy.fair_use import Action
+from ocs.settings.tracing_section import TracingSection
 from ocs.telemetry.definitions import (
     COUNTER,
     DEFINITIONS,
     HISTOGRAM,
     PAYMENT_STATES,
     REFUSED_REQUESTS,
+    SECONDS_BUCKETS,
     VOUCHER_RESULTS,
     Definition,
 )
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path
+from ocs.telemetry.otlp_traces import OtlpTraces
 
 COUNTED_BY_NAME = (
     *("ocs_records_written", "ocs_process_restarts"),
@@ -79,6 +86,7 @@ def play(metrics: Metrics) -> None:
     requests.client_answer("RAR", "2002")
     requests.unblocked(0.002)
     metrics.count("ocs_orphans_released")
+    metrics.count("ocs_trace_spans", "made")
     metrics.set("ocs_fair_use_accounts", 3, "warned")
     metrics.set("ocs_fair_use_overdue_accounts", 1)
     metrics.count("ocs_fair_use_steps", "warn")
@@ -198,6 +206,31 @@ def test_processes_add_up_and_an_ended_one_keeps_its_counts(tmp_path: Path) -> N
     assert not snapshots.path("worker", 11).exists()
 
 
+def test_the_newest_exemplar_of_a_bucket_is_exported_in_openmetrics_only(tmp_path: Path) -> None:
+    """Of all processes, also of those that have ended; each within its bucket."""
+    snapshots = Snapshots(tmp_path, Store())
+    for pid, (trace_id, at) in enumerate([("aa", 1.0), ("cc", 3.0), ("bb", 2.0)]):
+        metrics = Metrics()
+        metrics.answer("CCR", "U", "data", 2001, 0.004)
+        metrics.exemplar("U", "data", 0.004, trace_id, at)
+        metrics.snapshot(snapshots.path("worker", pid))
+    snapshots.retire("worker", 1)
+    text = snapshots.expose(open_metrics=True).decode()
+    samples = [each for family in open_metrics_families(text) for each in family.samples if each.exemplar]
+    (sample,) = samples
+    assert (sample.name, sample.labels["le"], sample.value) == ("ocs_answer_seconds_bucket", "0.005", 3)
+    assert (sample.exemplar.labels, sample.exemplar.value) == ({"trace_id": "cc"}, 0.004)
+    assert float(sample.exemplar.timestamp) == 3
+    assert b"trace_id" not in snapshots.expose()
+
+
+def test_exemplars_are_bounded(tmp_path: Path) -> None:
+    metrics = Metrics()
+    for number in range(2 * MAX_LABEL_VALUES):
+        metrics.exemplar(f"type{number}", f"context{number}", number / 100, f"{number:032x}", number)
+    assert len(metrics.store.exemplars) <= len(SECONDS_BUCKETS) + 1
+
+
 def test_a_broken_snapshot_is_left_out(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path, Store())
     snapshots.path("worker", 1).write_bytes(b'{"counters":')
@@ -215,3 +248,24 @@ def test_a_lost_peer_counts_as_not_open(tmp_path: Path) -> None:
     assert found["ocs_peer_connections"] == [({"origin_host": "pgw.example.net"}, 0)]
     assert ({"state": "closed"}, 1) in found["ocs_peers"]
     assert ({"state": "r_open"}, 0) in found["ocs_peers"]
+
+
+def test_spans_are_sampled_by_chance_in_the_given_share() -> None:
+    """As many as a draw for each request would give: within five standard deviations."""
+    for ratio in (0.5, 0.1, 0.01):
+        traces = OtlpTraces(
+            TracingSection(endpoint="http://127.0.0.1:1/v1/traces", ratio=ratio),
+            Metrics(),
+            key=b"key",
+            resource={},
+            clock=lambda: 0.0,
+            unix_clock=lambda: 0.0,
+            random=random.Random(7).random,
+        )
+        requests = 100_000
+        chosen = [number for number in range(requests) if traces.sampled()]
+        traces.close()
+        spread = math.sqrt(requests * ratio * (1 - ratio))
+        assert abs(len(chosen) - requests * ratio) < 5 * spread
+        following = sum(two - one == 1 for one, two in itertools.pairwise(chosen))
+        assert abs(following - requests * ratio**2) < 6 * math.sqrt(requests * ratio**2) + 1
