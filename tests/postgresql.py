@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ocs.process.processes import die_with_parent
+from tests.waiting import PATIENCE_S
 
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that may run the server if the tests run as root, which it refuses."""
@@ -58,7 +59,7 @@ class PostgreSQL:
         """SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one, as after a crash."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT if kill else signal.SIGINT)
-            self.process.wait(60)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
     def create(self, database: str) -> str:

@@ -32,6 +32,7 @@ from ocs.history.migrating import migrate
 from ocs.settings.history_section import HistorySection
 from simulator.pacing import Arrivals
 from simulator.timeline import Pause, Second
+from tests.waiting import PATIENCE_S
 
 MACHINE = Machine(cores=2, cpu="a processor", system="Linux 6", python="3.11.2", redis="7.0")
 
@@ -317,7 +318,7 @@ def test_answers_come_in_pieces_and_the_connection_is_kept() -> None:
             for _ in range(3):
                 answer = loop.create_future()
                 connection.send(request("GET", "/v1/x", "key"), answer.set_result)
-                statuses.append(await asyncio.wait_for(answer, 5))
+                statuses.append(await asyncio.wait_for(answer, PATIENCE_S))
             assert not connection.is_open
         return statuses
 

@@ -20,10 +20,11 @@ from ocs.settings.loading import load_settings
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import SubscriptionId
 from tests.conftest import RedisServer
-from tests.faults.harness import ROOT, Serving, wait_for
+from tests.faults.harness import ROOT, Serving
 from tests.interop.conftest import TAIL
 from tests.ocs.diameter.site import Client, ccr, cer, code_of
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, wait_for
 
 EXAMPLES = ROOT / "examples"
 MSISDN, IMSI = "38668100000", "293400000000000"
@@ -61,7 +62,7 @@ def test_the_peer(tmp_path: Path, own_redis: RedisServer) -> None:
         opened = server.command("account", "create", "--msisdn", MSISDN, "--imsi", IMSI, "--credit", "10")
         assert opened.returncode == 0, opened.stderr
         command = [sys.executable, str(EXAMPLES / "peer.py"), server.facts()["diameter"][0], MSISDN]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert (done.returncode, done.stdout) == (0, "2001 52428800\n2001 52428800\n2001 nothing\n"), done.stderr
         shown = server.command("account", "show", MSISDN, "--json").stdout
         assert '"spent_micro_eur": 9872' in shown, "1,465 kB at 6,900 micro-EUR a MB"

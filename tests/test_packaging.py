@@ -28,10 +28,9 @@ from ocs.settings.history_section import HistorySection
 from ocs.settings.loading import load_settings
 from ocs.settings.schema import parse_listen
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 20
 HEALTH_ADDRESS = "127.0.0.1:9464"
 
 
@@ -112,7 +111,7 @@ def work_folder(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(image: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [str(image / arguments[0]), *arguments[1:]]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_the_wheel_holds_code_and_data_and_nothing_else(image: Path, work_folder: Path) -> None:
@@ -233,7 +232,7 @@ def server(image: Path, work_folder: Path) -> Iterator[int]:
     try:
         yield health
         process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_TIMEOUT_S) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         if process.poll() is None:
             process.kill()
@@ -247,7 +246,7 @@ def health_status(image: Path, port: int) -> int:
 
 
 def test_the_health_check_is_0_with_a_server_and_1_without(image: Path, server: int, work_folder: Path) -> None:
-    end = time.monotonic() + START_TIMEOUT_S
+    end = time.monotonic() + PATIENCE_S
     while health_status(image, server) != 0:
         assert time.monotonic() < end, (work_folder / "server.log").read_text("utf-8", "replace")
         time.sleep(0.1)

@@ -25,6 +25,7 @@ from protocol.credit_control import (
 )
 from protocol.frame import FrameReader
 from protocol.header import HEADER_OCTETS, parse_header
+from tests.waiting import PATIENCE_S
 
 ORIGIN_HOST, REALM = "pgw.example.net", "example.net"
 RESULT_CODE = 268
@@ -52,7 +53,7 @@ class Client:
     """
 
     def __init__(
-        self, address: tuple[str, int], timeout_s: float = 15.0, tls: tuple[ssl.SSLContext, str] | None = None
+        self, address: tuple[str, int], timeout_s: float = PATIENCE_S, tls: tuple[ssl.SSLContext, str] | None = None
     ) -> None:
         self.socket = socket.create_connection(address, timeout=timeout_s)
         if tls is not None:
@@ -115,7 +116,7 @@ class Client:
         self.socket.close()
 
 
-def connect(address: tuple[str, int], seconds: float = 30) -> Client:
+def connect(address: tuple[str, int], seconds: float = PATIENCE_S) -> Client:
     """Retries until the server accepts the connection: its worker may be starting."""
     end = time.monotonic() + seconds
     while True:

@@ -14,8 +14,9 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from simulator.elements import SIMULATED_REALM, element_hosts
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.harness import CONFIG, PARTITIONS, Serving, wait_for
+from tests.faults.harness import CONFIG, PARTITIONS, Serving
 from tests.faults.pgw import REALM, Pgw
+from tests.waiting import wait_for
 
 MAX_PEERS = 16
 """With so many connections, all are at one of two workers once in 30,000 runs."""

@@ -24,6 +24,7 @@ from ocs.process.processes import command_line
 from tests.catalogue import CATALOGUE
 from tests.faults.client import Client, connect
 from tests.ocs.ledger.books import outbox_read
+from tests.waiting import PATIENCE_S, wait_for
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -53,14 +54,6 @@ addresses = ["127.0.0.0/8"]
 
 
 COMMAND = [sys.executable, "-c", "from ocs.cli.main import run; run()"]
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
-    return found
 
 
 def environment(redis_url: str) -> dict[str, str]:
@@ -96,7 +89,7 @@ class Serving:
         if not (facts := self.facts()):
             return 0
         try:
-            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=PATIENCE_S) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -122,12 +115,12 @@ class Serving:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())
 
     def holders(self) -> dict[str, int]:
@@ -150,7 +143,7 @@ class Serving:
         try:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
-                self.process.wait(30)
+                self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

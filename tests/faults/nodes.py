@@ -27,6 +27,7 @@ from tests.faults.client import ORIGIN_HOST, REALM, Answer, Client
 from tests.faults.harness import ANY_PORTS, COMMAND, ONE_WORKER, Serving, environment
 from tests.faults.proxy import Proxy
 from tests.ocs.diameter.certificates import Certificates
+from tests.waiting import PATIENCE_S
 
 CONFIG = """
 [diameter]
@@ -88,7 +89,7 @@ def refusal(folder: Path, redis_url: str, config: str) -> str:
         env=environment(redis_url),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert found.returncode == 1, found.stderr
@@ -101,7 +102,7 @@ def kill_whole(serving: Serving) -> None:
     listed = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="ascii")
     for pid in (supervisor, *map(int, listed.split())):
         os.kill(pid, signal.SIGKILL)
-    serving.process.wait(10)
+    serving.process.wait(PATIENCE_S)
 
 
 class Node:
@@ -169,7 +170,7 @@ class MovingClient(Client):
     """A connection that answers a node's requests, and ends with the node's DPR."""
 
     def __init__(
-        self, address: tuple[str, int], timeout_s: float = 15.0, tls: tuple[ssl.SSLContext, str] | None = None
+        self, address: tuple[str, int], timeout_s: float = PATIENCE_S, tls: tuple[ssl.SSLContext, str] | None = None
     ) -> None:
         self.told: list[ReAuthRequest | AbortSessionRequest] = []
         self.left = False

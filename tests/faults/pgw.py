@@ -23,9 +23,9 @@ from protocol.credit_control import (
 from protocol.header import Header
 from tests.faults.harness import MONTH, Serving
 from tests.ocs.diameter.site import Client, cer, code_of
+from tests.waiting import PATIENCE_S
 
 HOST, REALM = "pgw.example.net", "example.net"
-STARTING_S = 30
 ALL_THERE_IS = 10_000_000
 """More octets than any account of these tests can pay: a grant has the last units."""
 
@@ -36,7 +36,7 @@ def when() -> dict[str, int]:
 
 async def _taken(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Retries until the server accepts the connection: its worker may be starting."""
-    async with asyncio.timeout(STARTING_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 return await asyncio.open_connection(address, port)

@@ -20,7 +20,8 @@ from ocs.process.processes import command_line
 from tests.catalogue import CATALOGUE
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
-from tests.faults.harness import COMMAND, CONFIG, Books, Serving, wait_for
+from tests.faults.harness import COMMAND, CONFIG, Books, Serving
+from tests.waiting import PATIENCE_S, wait_for
 
 MSISDN, MB, EUR = "38668100001", 1024 * 1024, 1_000_000
 OLD, NEW = 6_900, 9_000
@@ -61,7 +62,7 @@ def books(own_redis: RedisServer) -> Iterator[Books]:
 
 
 def all_are_ready(serving: Serving) -> bool:
-    with urllib.request.urlopen(f"http://{serving.facts()['metrics']}/health", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{serving.facts()['metrics']}/health", timeout=PATIENCE_S) as answer:
         health: dict[str, int | None] = json.load(answer)
     return health["workers"] == 2 and all(health[role] for role in ("api", "backoffice", "housekeeper"))
 
@@ -87,7 +88,7 @@ def start(serving: Serving, *words: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
 
 
@@ -200,7 +201,7 @@ def test_a_worker_that_slept_through_a_load_charges_nothing_by_the_old_prices(
         request = data_request(MSISDN, f"pgw.example.net;1;{time.monotonic_ns()}", 1, 0, want=MB)
         return client.ask(request).message is not None
 
-    wait_for(charges_again, seconds=5)
+    wait_for(charges_again)
     client.close()
     assert costs(books, serving, account_id, "pgw.example.net;1;again") == NEW
 

@@ -16,9 +16,10 @@ from protocol.avp import encode_avp
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from tests.catalogue import fixed_catalogue
 from tests.faults.conftest import MAX_PEERS, RELAY
-from tests.faults.harness import Serving, open_account, wait_for
+from tests.faults.harness import Serving, open_account
 from tests.faults.pgw import REALM, Pgw, when
 from tests.rules import rule
+from tests.waiting import PATIENCE_S, wait_for
 
 MB = 1024 * 1024
 PRICE_PER_MB = 6_900
@@ -86,7 +87,7 @@ async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledge
     assert mscc.result_code == 2001 and mscc.final_unit_indication is None
     assert mscc.granted_service_unit is not None and mscc.granted_service_unit.cc_total_octets == MB
     pgw.client.arrived.clear()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 header, again = await pgw.asked()
@@ -108,7 +109,7 @@ async def test_a_block_waits_for_no_rar_and_comes_not_after_the_end(pgw: Pgw, le
     began = time.monotonic()
     await ledger.set_state(account_id, state="blocked", **when())
     assert isinstance((await pgw.asked())[1], AbortSessionRequest)
-    assert time.monotonic() - began < 2, "a RAR is waited for 10 s"
+    assert time.monotonic() - began < 9, "a RAR is waited for 10 s"
     assert (await pgw.charge(sid, 3, 1, msisdn, used=100_000)).result_code == 2001
     await pgw.nothing_more(12)  # an answer is waited for 10 s, and 1 s until the next try
 

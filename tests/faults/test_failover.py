@@ -19,10 +19,11 @@ from ocs.ledger.redis.ledger import RedisLedger
 from protocol.credit_control import CreditControlRequest
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.client import ORIGIN_HOST, Answer, data_request
-from tests.faults.harness import Books, wait_for
+from tests.faults.harness import Books
 from tests.faults.nodes import BOTH, Node, Pgw
 from tests.faults.pgw import when
 from tests.ocs.diameter.certificates import Certificates
+from tests.waiting import PATIENCE_S, wait_for
 
 MB = 1024 * 1024
 PRICE_PER_MB = 6_900
@@ -86,7 +87,7 @@ def end_in_mid_request(node: Node, pgw: Pgw, traffic: Traffic, how: str) -> None
     if when == "after":
         node.to_redis.hold_answers_to(traffic.session.encode())
         pgw.send(update)
-        assert node.to_redis.held.wait(10)
+        assert node.to_redis.held.wait(PATIENCE_S)
     elif how == "kill":
         os.kill(node.serving.worker(), signal.SIGSTOP)
         pgw.send(update)
@@ -119,7 +120,7 @@ def test_what_was_carried_is_charged_whatever_becomes_of_a_node(site: Site, how:
 
     # The first node comes back, and the session too.
     if how == "stop":
-        first.serving.process.wait(30)
+        first.serving.process.wait(PATIENCE_S)
     first.back()
     pgw.lose()
     answer = pgw.ask(traffic.request(3, 4, 1))

@@ -20,9 +20,10 @@ from ocs.ledger.redis.keys import Keys
 from ocs.process.processes import command_line
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
-from tests.faults.harness import CONFIG, Books, Serving, wait_for
+from tests.faults.harness import CONFIG, Books, Serving
 from tests.postgresql import PostgreSQL
 from tests.rules import rule
+from tests.waiting import PATIENCE_S, wait_for
 
 MB = 1024 * 1024
 NUMBERS = [f"386681000{n:02}" for n in range(8)]
@@ -98,7 +99,7 @@ def test_charging_goes_on_without_sql_and_every_row_arrives(
             assert server.health() == 200
             wait_for(lambda: metric(server, "ocs_history_up") == 0)
             database.start()
-            end = time.monotonic() + 60
+            end = time.monotonic() + PATIENCE_S
             number = 280
             while used_rows(database) != number and time.monotonic() < end:
                 # The backoffice is killed while it catches up, too.

@@ -11,8 +11,9 @@ import redis
 
 from ocs.process.node_presence import LEASE_S
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.harness import Books, Serving, wait_for
+from tests.faults.harness import Books, Serving
 from tests.faults.nodes import BOTH, Node, refusal, settings
+from tests.waiting import wait_for
 
 FIRST, SECOND = BOTH
 

@@ -15,7 +15,8 @@ from ocs.process.processes import command_line
 from protocol.credit_control import CreditControlRequest, PsInformation, ServiceInformation
 from tests.conftest import RedisServer
 from tests.faults.client import data_request
-from tests.faults.harness import Books, Serving, wait_for
+from tests.faults.harness import Books, Serving
+from tests.waiting import PATIENCE_S, wait_for
 
 MB, AUSTRIA = 1024 * 1024, "23201"
 CREDIT, LIMIT = 1_100_000, "0.10"
@@ -46,7 +47,7 @@ def kill(server: Serving, redis: RedisServer, victim: str) -> None:
 
 def ask_until_answered(server: Serving, request: CreditControlRequest, redis: RedisServer, victim: str | None) -> None:
     """Send it, kill the victim before the answer is read, and repeat the request until it is answered."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     repeated = False
     while time.monotonic() < end:
         with contextlib.suppress(OSError):

@@ -30,9 +30,10 @@ from ocs.values.products import PackageTerms
 from simulator.payment_provider import Behaviour, PaymentProvider
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
-from tests.faults.harness import CONFIG, PARTITIONS, Serving, wait_for
+from tests.faults.harness import CONFIG, PARTITIONS, Serving
 from tests.ocs.ledger.books import flush
 from tests.rules import rule
+from tests.waiting import wait_for
 
 MB = 1024 * 1024
 EUR = 1_000_000

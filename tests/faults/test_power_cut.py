@@ -29,6 +29,7 @@ from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.harness import MONTH, balance, journal, open_account
 from tests.faults.strace_log import CALLS, synced_octets
+from tests.waiting import PATIENCE_S
 
 SETTINGS = LedgerSettings(partitions=4, timeout_ms=1500, connections=2)
 ACCOUNTS = 48
@@ -80,7 +81,7 @@ class TracedRedis(RedisServer):
     def stop(self, *, kill: bool = False) -> None:
         if self.process is not None:
             self.kill_now()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
             self.process = None
 
 
@@ -105,7 +106,7 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for account_id in self.account_ids:
                 group.create_task(self._sessions(account_id))
-            end = time.monotonic() + 20
+            end = time.monotonic() + PATIENCE_S
             while len(self.answered) < ENOUGH_ANSWERS:
                 assert time.monotonic() < end, "the load did not get going"
                 await asyncio.sleep(0.01)

@@ -21,7 +21,8 @@ from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer, start_cluster
 from tests.faults.client import data_request
-from tests.faults.harness import MONTH, Books, Serving, balance, journal, open_account, wait_for
+from tests.faults.harness import MONTH, Books, Serving, balance, journal, open_account
+from tests.waiting import PATIENCE_S, wait_for
 
 MSISDN = "38668100002"
 SESSION = "pgw.example.net;2;gone"
@@ -31,7 +32,8 @@ PRICE_PER_MB = 6_900
 CREDIT = 10_000_000
 TIMEOUT_S = 1.0
 """ledger.timeout_ms of the harness."""
-MARGIN_S = 1.0
+MARGIN_S = 8.0
+"""For a machine with much to do; tests/ocs/ledger/test_connection.py measures the time exactly. A client waits 10 s."""
 PRICE = compile_price("data", unit=Unit.OCTETS, micro_eur=PRICE_PER_MB, quantity=MB, first=1024, next_=1024)
 
 
@@ -55,7 +57,7 @@ def test_redis_dead_then_back(own_redis: RedisServer, serving: Serving) -> None:
 
     # Redis is back, nobody does anything else: the same connection is served.
     own_redis.start()
-    wait_for(lambda: client.ask(update, retransmitted=True).result_code == 2001, 5)
+    wait_for(lambda: client.ask(update, retransmitted=True).result_code == 2001)
     assert serving.health() == 200
     assert client.ask(data_request(MSISDN, SESSION, 3, 2)).result_code == 2001
     client.close()
@@ -79,7 +81,7 @@ def test_redis_hangs_and_the_ambiguous_request_is_repeated(own_redis: RedisServe
         assert time.monotonic() - started < TIMEOUT_S + MARGIN_S
     finally:
         os.kill(own_redis.process.pid, signal.SIGCONT)
-    wait_for(lambda: client.ask(update, retransmitted=True).result_code == 2001, 5)
+    wait_for(lambda: client.ask(update, retransmitted=True).result_code == 2001)
     assert client.ask(update, retransmitted=True).granted_octets == 20 * MB
     assert client.ask(data_request(MSISDN, SESSION, 3, 2, used=MB)).result_code == 2001
     client.close()
@@ -171,7 +173,7 @@ async def test_one_master_of_a_cluster_dies_and_comes_back(tmp_path: Path) -> No
         assert time.monotonic() - started < 3 * (0.6 + MARGIN_S)
 
         servers[1].start()
-        end = time.monotonic() + 8
+        end = time.monotonic() + PATIENCE_S
         first = next(iter(hit))
         while not isinstance(await charge(ledger, charge_request(first, "cluster", "U", 1)), ChargeOutcome):
             assert time.monotonic() < end, "the master is back and its accounts are not served"
@@ -251,7 +253,7 @@ async def test_a_slot_moves_to_another_master_while_its_accounts_are_charged(tmp
 
 async def _accepted(ledger: RedisLedger, request: ChargeRequest) -> None:
     """Repeats the request until it is answered, as a client would."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     while isinstance(outcome := await charge(ledger, request), LedgerUnavailable):
         assert time.monotonic() < end, "the moved slot is not found"
     assert outcome.code == 2001

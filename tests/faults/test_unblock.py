@@ -16,6 +16,7 @@ from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAns
 from tests.conftest import RedisServer
 from tests.faults.harness import CONFIG, Serving, open_account
 from tests.faults.pgw import HOST, REALM, Pgw, when
+from tests.waiting import PATIENCE_S
 
 TOP_UPS = 250
 TARGET_S = 0.1
@@ -83,7 +84,7 @@ async def test_a_session_that_its_client_does_not_know_is_given_up(pgw: Pgw, led
     await ledger.set_limit(account_id, limit_micro_eur=50_000_000, **when())
     header, request = await pgw.asked()
     pgw.reply(header, ReAuthAnswer(sid, 5002, pgw.host, REALM))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             view = await ledger.read(account_id, **when())
             assert view is not None

@@ -15,9 +15,10 @@ from ocs.process.processes import is_alive
 from protocol.commands import ReAuthRequest
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
-from tests.faults.harness import Books, Serving, open_account, wait_for
+from tests.faults.harness import Books, Serving, open_account
 from tests.faults.pgw import Pgw, when
 from tests.faults.proxy import Proxy
+from tests.waiting import PATIENCE_S, wait_for
 
 MSISDN = "38668100001"
 SESSION = "pgw.example.net;1;killed"
@@ -62,7 +63,7 @@ def test_a_request_is_charged_once_if_its_worker_is_killed_before_the_answer(
     update = data_request(MSISDN, SESSION, 2, 1, used=7 * MB, want=30 * MB)
     proxy.hold_answers_to(SESSION.encode())
     client.send(update)
-    assert proxy.held.wait(10)
+    assert proxy.held.wait(PATIENCE_S)
     killed = kill_worker(behind_proxy, client)
     proxy.let_pass()
     after_kill = books.view(account_id)

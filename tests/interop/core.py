@@ -17,9 +17,10 @@ from protocol.credit_control import (
     ServiceInformation,
     SubscriptionId,
 )
-from tests.faults.harness import ANY_PORTS, MONTH, ONE_WORKER, Books, Serving, wait_for
+from tests.faults.harness import ANY_PORTS, MONTH, ONE_WORKER, Books, Serving
 from tests.interop.wire import Answer, Peer, Wire
 from tests.ocs.charging.ccr import KINDS
+from tests.waiting import wait_for
 
 EUR = 1_000_000
 KB, MB = 1024, 1024 * 1024
@@ -46,7 +47,6 @@ profile = "scscf"
 origin_host = "{TERAVM}"
 realm = "{TERAVM}"
 {ANY_PORTS}{ONE_WORKER}"""
-PATIENCE_S = 5.0
 """Seconds until a worker's counters are in /metrics, and its events are records."""
 
 
@@ -118,7 +118,7 @@ class Core:
             own = [line for line in self.serving.records() if line.get("session_id") == session.sid]
             return [line["services"] for line in own if line.get("closed")]
 
-        (services,) = wait_for(found, PATIENCE_S)
+        (services,) = wait_for(found)
         (service,) = services
         return service["used"], service["dropped"]
 
@@ -128,7 +128,7 @@ class Core:
         return float(found[1]) if found else 0.0
 
     def is_counted(self, name: str, value: float, **labels: str) -> None:
-        wait_for(lambda: self.counted(name, **labels) == value, PATIENCE_S)
+        wait_for(lambda: self.counted(name, **labels) == value)
 
 
 _sessions = itertools.count(1)

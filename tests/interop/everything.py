@@ -28,6 +28,7 @@ from tests.interop.wire import Answer, Peer, Wire, cer, changed, encoded, insert
 from tests.ocs.charging.ccr import DATA, IMS, SERBIA, SMS, at, messages, octets, seconds, sms_to, towards
 from tests.protocol.mutator import Node
 from tests.protocol.test_pipeline import CASES
+from tests.waiting import PATIENCE_S
 
 OCS, OCS_REALM = "ocs.hot.example.net", "hot.example.net"
 PGW, SPARE, TLS_ONLY, LISTENING = (f"{name}.{REALM}" for name in ("pgw", "spare", "tls", "listening"))
@@ -342,7 +343,7 @@ class Everything:
             header, _ = peer.told(commands.DISCONNECT_PEER)
             peer.send(commands.encode_answer(commands.DisconnectPeerAnswer(2001, peer.host, REALM), header))
             assert ended(peer)
-        stopping.join(30)
+        stopping.join(PATIENCE_S)
         assert not stopping.is_alive()
 
 

@@ -21,13 +21,13 @@ from protocol.avp import FLAG_MANDATORY, encode_avp
 from protocol.capabilities import LocalNode, make_cea, make_dwa
 from protocol.frame import FrameReader
 from protocol.header import FLAG_PROXIABLE, Header, build, parse_header
-from tests.faults import harness
 from tests.faults.harness import Serving, open_account
 from tests.interop.conftest import REALM, when
-from tests.interop.erlang.client import OCS, OCS_REALM, PATIENCE_S, Said, nothing_wrong, run_client
+from tests.interop.erlang.client import OCS, OCS_REALM, Said, nothing_wrong, run_client
 from tests.interop.everything import WHOLE as WHOLE_PROFILE
 from tests.ports import free_port
 from tests.protocol.test_tshark import HERE
+from tests.waiting import PATIENCE_S, wait_for
 
 PGW, TLS_PGW = f"pgw.{REALM}", f"tls.{REALM}"
 RICH, POOR, CALLER = "38668100001", "38668100002", "38668100003"
@@ -101,7 +101,7 @@ async def test_all_that_is_answered_and_asked_over_tcp(
     check_events(told)
     check_refusals(told)
     check_overload(said)
-    harness.wait_for(lambda: 'client_answers_total{command="ASR",result="2001"} 1.0' in server.metrics())
+    wait_for(lambda: 'client_answers_total{command="ASR",result="2001"} 1.0' in server.metrics())
     assert 'client_answers_total{command="RAR",result="2002"} 1.0' in server.metrics()
     spent = {rich: 2 * MB_PRICE + COST_ABROAD + SMS_PRICE, poor: MB_PRICE, caller: MINUTE_PRICE}
     for account, micro_eur in spent.items():

@@ -39,16 +39,15 @@ from protocol.credit_control import (
     encode_ccr,
 )
 from protocol.header import HEADER_OCTETS, parse_header
-from tests.faults.harness import ROOT, Serving, open_account, wait_for
+from tests.faults.harness import ROOT, Serving, open_account
 from tests.interop.conftest import MSISDN, REALM, when
 from tests.ocs.diameter.site import Client, cer, code_of
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, wait_for
 
 RELAY, PGW, OCS = f"dra.{REALM}", f"pgw.{REALM}", "ocs.hot.example.net"
-STARTING_S = 30
 EXTENSIONS = Path("/usr/lib/freeDiameter")
 MB = 1024 * 1024
-PATIENCE_S = 20.0
 CONFIG = """
 Identity = "{relay}";
 Realm = "{realm}";
@@ -132,7 +131,7 @@ class Relay:
 
     async def ready(self) -> None:
         """Connected to the server and listening."""
-        async with asyncio.timeout(STARTING_S):
+        async with asyncio.timeout(PATIENCE_S):
             while "STATE_OPEN" not in self.log:
                 assert self.process.poll() is None, self.log
                 await asyncio.sleep(0.05)
@@ -348,6 +347,6 @@ async def load(relay: Relay, ledger: RedisLedger, tmp_path: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(driver.communicate(), 60)
+    output, _ = await asyncio.wait_for(driver.communicate(), PATIENCE_S)
     assert driver.returncode == 0, output.decode()
     assert (await audit(ledger, **when())).ok

@@ -24,6 +24,7 @@ from tests.interop.conftest import MSISDN, REALM, TAIL, when
 from tests.interop.test_freediameter import MB, OCS, PGW, RELAY, Relay, ask, ccr
 from tests.ocs.diameter.site import Client, cer, code_of
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 SECOND = "ocs2.hot.example.net"
 PRICE_PER_MB = 6_900
@@ -93,7 +94,7 @@ class Site:
 
     async def ready(self) -> Relay:
         assert self.relay is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while self.relay.log.count("STATE_OPEN") < 2:
                 assert self.relay.process.poll() is None, self.relay.log
                 await asyncio.sleep(0.05)

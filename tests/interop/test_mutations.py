@@ -43,6 +43,7 @@ from tests.ocs.diameter.site import Client
 from tests.protocol.echoes import echoed, has_e_bit
 from tests.protocol.mutator import Mutation, Node, mutations
 from tests.protocol.requests import base, ccrs
+from tests.waiting import PATIENCE_S
 
 HONEST, OWN = f"honest.{REALM}", f"own.{REALM}"
 PEERS = "".join(
@@ -345,7 +346,7 @@ async def test_every_mutation_gets_its_answer_and_others_are_served(server: Serv
     print(
         f"{sum(codes.values())} mutations; beside them {updates} updates of an honest client, {slowest:.3f} s at most"
     )
-    assert updates > 50 and slowest < 2
+    assert updates > 50 and slowest < 10, "Tx, RFC 8506 §13"
     account = await ledger.find_subscriber("m38668100009")
     assert account is not None
     view = await ledger.read(account, **when())
@@ -365,7 +366,7 @@ OFFERED = {
 
 async def offered(server: Serving, frame: bytes) -> tuple[Client, Header, bytes]:
     """The answer to a CER, once the server has seen the end of the connection before."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             client = await dialled(server)
             client.send(frame)

@@ -11,8 +11,9 @@ from typing import Any
 
 from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.ledger.redis.ledger import RedisLedger
-from tests.faults.harness import Serving, open_account, wait_for
+from tests.faults.harness import Serving, open_account
 from tests.interop.conftest import MSISDN, REALM, when
+from tests.waiting import PATIENCE_S, wait_for
 
 FOLDER = Path(__file__).parent / "node"
 PGW = "pgw.a1.example.net"
@@ -55,7 +56,7 @@ async def test_what_the_npm_package_reads(serve: Callable[..., Serving], ledger:
     said: dict[str, list[Any]] = {}
     assert client.stdout is not None and client.stderr is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             async for line in client.stdout:
                 message = json.loads(line)
                 said[message["what"]] = message["body"]

@@ -28,9 +28,10 @@ from diameter.node.peer import DISCONNECT_REASON_DPR
 from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.worker import STOP_GRACE_S
-from tests.faults.harness import Serving, wait_for
+from tests.faults.harness import Serving
 from tests.interop.conftest import MSISDN, REALM, when
 from tests.ports import free_port
+from tests.waiting import wait_for
 
 PGW = "pgw.a1.example.net"
 MB = 1024 * 1024
@@ -144,6 +145,7 @@ async def test_what_it_cannot_have_is_refused_and_it_goes_on(element: Element) -
     assert good.result_code == 2001
 
 
+@pytest.mark.alone
 async def test_the_server_says_goodbye(server: Serving, element: Element) -> None:
     """DPR from the server, when it stops: the node answers, and the server waits no longer than that."""
     assert (await asyncio.to_thread(element.ask, 1, 0)).result_code == 2001

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.harness import PARTITIONS, wait_for
+from tests.faults.harness import PARTITIONS
 from tests.interop.core import EUR, MAGMA, OCS, PGW, REALM, SCSCF, TERAVM, Core, data_cost
 from tests.interop.test_dialects import reports_of
 from tests.interop.wire import Peer, result_code
 from tests.protocol import captures
+from tests.waiting import wait_for
 
 SHIPPED = Path(__file__).parents[2] / "config" / "ocs.toml"
 CER, DWR, DPR = 257, 280, 282

@@ -15,6 +15,7 @@ from tests.conftest import RedisServer
 from tests.faults.harness import Books, Serving
 from tests.interop.everything import SETTINGS, Everything, peers
 from tests.interop.wire import Dissected, dissect
+from tests.waiting import PATIENCE_S
 
 NAMES = {257: "CE", 258: "RA", 271: "AC", 272: "CC", 274: "AS", 275: "ST", 280: "DW", 282: "DP"}
 PARTS = {
@@ -94,7 +95,7 @@ def kinds(found: list[Dissected]) -> dict[str, set[int | str]]:
 @pytest.fixture
 def everything(serve: Callable[..., Serving], own_redis: RedisServer, whole_catalogue: None) -> Iterator[Everything]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(10)
+        listening.settimeout(PATIENCE_S)
         server = serve(peers(listening.getsockname()[1]), SETTINGS)
         world = Everything(server, Books(own_redis.url), listening)
         yield world

@@ -21,11 +21,11 @@ from protocol.credit_control import (
     UsedServiceUnit,
 )
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.harness import wait_for
-from tests.interop.core import CONFIG, EUR, MB, MB_PRICE, PATIENCE_S, REALM, Core, Session
+from tests.interop.core import CONFIG, EUR, MB, MB_PRICE, REALM, Core, Session
 from tests.interop.wire import Peer
 from tests.ocs.charging.ccr import DATA, IMS, MMS, SMS, at, messages, octets, towards
 from tests.ocs.rules.recipients import OF_MMS, OF_SMS, SI, UA, US, to
+from tests.waiting import wait_for
 
 SMSC = "smsc.localdomain"
 MSCC = "multiple_services_credit_control"
@@ -92,11 +92,11 @@ def test_a_message_to_three_and_back_from_one(
         own = [line for line in core.serving.records() if line.get("session_id") == sid]
         return own[0].get("services") if own else None
 
-    lines = wait_for(lambda: services(sent.sid), PATIENCE_S)
+    lines = wait_for(lambda: services(sent.sid))
     assert [(line["detail"].split()[-1], line["used"], line["debit_micro_eur"]) for line in lines] == [
         (recipient, 1, prices[recipient]) for recipient in (SI, UA, US)
     ]
-    (line,) = wait_for(lambda: services(back.sid), PATIENCE_S)
+    (line,) = wait_for(lambda: services(back.sid))
     assert (line["key"], line["used"], line["credit_in_micro_eur"]) == ("-#2", -1, prices[UA])
 
 

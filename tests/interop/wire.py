@@ -32,8 +32,8 @@ from protocol.registry import COMMANDS
 from tests.faults.harness import Serving
 from tests.protocol.mutator import Node, parse
 from tests.protocol.test_tshark import without_failed_avp
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 10.0
 DIAMETER_PORT = 3868
 CREDIT_CONTROL, WATCHDOG, DISCONNECT = 272, commands.DEVICE_WATCHDOG, commands.DISCONNECT_PEER
 RESULT_CODE, FAILED_AVP = 268, 279
@@ -307,7 +307,7 @@ def dissect(heard: list[list[bytes]], path: Path) -> list[Dissected]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     found = [_dissected(line) for line in run.stdout.rstrip("\n").split("\n")]
     assert len(found) == len(packets), "tshark saw every message"

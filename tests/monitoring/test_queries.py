@@ -33,12 +33,12 @@ from simulator.story import Story
 from simulator.wholesale import write_wholesale
 from tests.monitoring.queries import PROMETHEUS, ROOT, SELECTOR, alerts, dashboard_queries, dashboards, rules
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.long
 
 SMALL = ROOT / "tests" / "simulator" / "small.toml"
 VARIABLES = {"$__rate_interval": "1m", "$job": ".+", "$instance": ".+", "$peer": ".+"}
-SETTLED_S = 90.0
 MOST_SERIES = 200
 """Label sets of a metric, for five peers and the shipped catalogue: a label per subscriber exceeds it in a network."""
 MOST_SERIES_IN_ALL = 6_000
@@ -109,10 +109,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 def _ask_without_a_key(url: str) -> None:
     """The API starts after the workers, so it may not listen yet."""
-    deadline = time.monotonic() + SETTLED_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            urllib.request.urlopen(url, timeout=10)
+            urllib.request.urlopen(url, timeout=PATIENCE_S)
         except urllib.error.HTTPError:
             return
         except OSError:
@@ -121,7 +121,7 @@ def _ask_without_a_key(url: str) -> None:
 
 
 def _wait_for(watched: Watched, expr: str) -> None:
-    deadline = time.monotonic() + SETTLED_S
+    deadline = time.monotonic() + PATIENCE_S
     while not watched.ask(expr):
         assert time.monotonic() < deadline, expr
         time.sleep(0.5)

@@ -51,6 +51,7 @@ from tests.protocol.mutator import mutations
 from tests.protocol.strategies import CCRS
 from tests.protocol.test_mutator import REQUESTS, check_answer, error_of_mutation
 from tests.protocol.test_pipeline import CASES, error_of
+from tests.waiting import PATIENCE_S
 
 assert shutil.which("tshark"), "these tests need tshark: apt-get install tshark (make test does it)"
 ERROR_SEVERITY = 0x00800000
@@ -73,9 +74,13 @@ def notes(frames: list[bytes], folder: Path) -> list[str]:
     base = ["tshark", "-n", "-r", str(path)]
     wrong = f"_ws.malformed || _ws.expert.severity >= {ERROR_SEVERITY}"
     fields = ["-T", "fields", "-e", "frame.number", "-e", "diameter.cmd.code", "-e", "_ws.expert.message"]
-    seen = subprocess.run([*base, "-Y", "diameter"], capture_output=True, text=True, check=True, timeout=60).stdout
+    seen = subprocess.run(
+        [*base, "-Y", "diameter"], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    ).stdout
     assert seen.count("\n") == len(frames)
-    found = subprocess.run([*base, "-Y", wrong, *fields], capture_output=True, text=True, check=True, timeout=60).stdout
+    found = subprocess.run(
+        [*base, "-Y", wrong, *fields], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    ).stdout
     return found.splitlines()
 
 

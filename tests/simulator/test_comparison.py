@@ -12,11 +12,14 @@ import pytest
 
 from simulator.comparison import ComparisonError, Figure, compare_runs
 from simulator.grantor import Grantor
+from tests.waiting import PATIENCE_S
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     code = "from simulator.cli import run; run()"
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, timeout=90)
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 def written(path: Path, value: Any) -> Path:

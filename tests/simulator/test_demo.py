@@ -16,6 +16,7 @@ from rich.console import Console
 
 from simulator.demo import DemoOptions, run_demo
 from simulator.server_process import ServerError, free_port
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).with_name("small.toml")
@@ -92,13 +93,13 @@ def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
                     break
             time.sleep(0.1)
             demo.send_signal(signal.SIGINT)
-            demo.wait(30)
+            demo.wait(PATIENCE_S)
     finally:
         if demo.poll() is None:
             demo.kill()
             demo.wait()
     assert demo.returncode == 1
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while (left := _naming(str(tmp_path))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []

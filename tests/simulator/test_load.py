@@ -23,6 +23,7 @@ from simulator.pacing import Rate
 from simulator.requests import Element, Kind, Request, ServicePart, Subscriber
 from simulator.stats import Latencies, summarise
 from simulator.subscribers import default_subscribers
+from tests.waiting import PATIENCE_S
 
 ALICE = Subscriber("38668100007", "293400000000007")
 
@@ -108,14 +109,14 @@ def test_the_command_and_its_json(grantor: Grantor) -> None:
         str(grantor.port),
         "--json",
     ]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["ccr_per_s"] > 0
     assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["p999_ms"]
     assert found["result_codes"] == {"2001": found["answered"]}
     both = [*command, "--rate", "5"]
-    assert subprocess.run([sys.executable, *both], capture_output=True, check=False, timeout=60).returncode == 2
+    assert subprocess.run([sys.executable, *both], capture_output=True, check=False, timeout=PATIENCE_S).returncode == 2
 
 
 def test_peers_have_hosts_of_their_own() -> None:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from simulator.errors import SimulatorError
 from simulator.metrics import BUCKETS_S, SimulatorMetrics, TallySource, serving, serving_on
 from simulator.tally import Tally
+from tests.waiting import PATIENCE_S
 
 
 def exported(metrics: SimulatorMetrics) -> dict[tuple[str, ...], float]:
@@ -64,7 +65,7 @@ def test_a_sample_belongs_to_the_bucket_whose_bound_it_does_not_exceed() -> None
 
 def test_they_are_served_and_a_port_in_use_is_told() -> None:
     with serving(SimulatorMetrics(), 0) as port:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
             assert b"ocs_sim_sessions_open 0.0" in answer.read()
         with pytest.raises(SimulatorError, match=f"--metrics-port {port}: "), serving_on(port):
             pass

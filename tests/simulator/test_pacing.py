@@ -16,6 +16,7 @@ from simulator.load_run import LoadOptions
 from simulator.pacing import Arrivals, Rate, WakeUp, intended_times
 from simulator.subscribers import default_subscribers
 from simulator.timeline import Pause, by_second, pauses, percentile
+from tests.waiting import PATIENCE_S
 
 
 def test_even_arrivals_have_equal_gaps() -> None:
@@ -44,7 +45,7 @@ async def test_the_timer_wakes_between_milliseconds() -> None:
 
     with WakeUp(wake) as timer:
         timer.set(now := time.perf_counter(), now)
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), PATIENCE_S)
     assert min(after - before for before, after in pairwise(woken)) < 0.000_9
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 
 def test_it_serves_and_refuses_who_does_not_sign(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s" * 32)
@@ -21,9 +23,9 @@ def test_it_serves_and_refuses_who_does_not_sign(tmp_path: Path) -> None:
             assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{url}/debits/1", timeout=5)
+                urllib.request.urlopen(f"{url}/debits/1", timeout=PATIENCE_S)
             with refused.value as error:
                 assert error.code == 401
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE_S)

@@ -32,6 +32,7 @@ from simulator.recording import RecordedAnswer, RecordedRequest, read_recording,
 from simulator.replay_recording import compare, replay_recording, subscribers_of
 from simulator.wire import read_head
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm
+from tests.waiting import PATIENCE_S
 
 KEY = b"a key of sixteen octets or more"
 PORT = 3868
@@ -311,7 +312,9 @@ def test_what_is_compared(now: RecordedAnswer, what: list[str]) -> None:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     code = "from simulator.cli import run; run()"
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, timeout=90)
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 def test_the_commands(grantor: Grantor, recorded: Path, tmp_path: Path) -> None:

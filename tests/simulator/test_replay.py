@@ -25,6 +25,7 @@ from simulator.replay import (
 )
 from simulator.wire import Answer, Head, ServiceAnswer
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 ALICE, BOB = Numbers("38668100000", "293400000000000"), Numbers("38668100001", "293400000000001")
@@ -194,7 +195,7 @@ def test_a_replay_that_is_answered_with_errors_is_not_done(grantor: Grantor, cod
     before = grantor.application.policy
     grantor.application.policy = lambda request, mscc: Grant(None, code)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     finally:
         grantor.application.policy = before
     assert done.returncode == status, done.stdout + done.stderr

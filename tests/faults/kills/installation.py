@@ -18,16 +18,16 @@ from ocs.payments.mandates import new_key
 from ocs.process.processes import children, command_line, is_alive
 from simulator.payment_provider import Behaviour, PaymentProvider
 from tests.catalogue import CATALOGUE
-from tests.faults.harness import COMMAND, ROOT, wait_for
+from tests.faults.harness import COMMAND, ROOT
 from tests.faults.kills.client import REALM
 from tests.ocs.notices.gateway import Gateway
 from tests.ocs.notices.gateway import serving as serving_gateway
 from tests.ports import free_port
 from tests.postgresql import PostgreSQL
+from tests.waiting import PATIENCE_S, wait_for
 
 CHILDREN = ("worker", "api", "housekeeper", "backoffice")
 PARTITIONS = 4
-START_S = 90.0
 SECRET, WEBHOOK_SECRET = b"s" * 32, b"w" * 32
 CONFIG = """
 [server]
@@ -132,7 +132,7 @@ class Installation:
         if self.process.poll() is not None:
             return False
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/health", timeout=PATIENCE_S) as answer:
                 health = json.load(answer)
         except (OSError, ValueError):
             return False
@@ -142,7 +142,7 @@ class Installation:
         try:
             if self.process is not None and self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
-                self.process.wait(60)
+                self.process.wait(PATIENCE_S)
         finally:
             if self.process is not None and self.process.poll() is None:
                 self.process.kill()
@@ -236,7 +236,7 @@ def started(installation: Installation) -> None:
         assert installation.process.poll() is None, (installation.folder / "log").read_text(encoding="utf-8")
         return installation.serves()
 
-    wait_for(serves, START_S)
+    wait_for(serves)
 
 
 __all__ = ["CHILDREN", "PARTITIONS", "Database", "Installation", "Surroundings", "started", "surroundings"]

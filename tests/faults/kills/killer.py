@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ocs.process.processes import is_alive
 from tests.faults.kills.books import Books
-from tests.faults.kills.installation import CHILDREN, START_S, Database, Installation
+from tests.faults.kills.installation import CHILDREN, Database, Installation
 from tests.faults.kills.steps import AFTER, BEFORE
+from tests.waiting import PATIENCE_S
 
 AT_A_STEP = 0.75
 """Share of the kills that are at a named step; the others are at any moment."""
@@ -149,6 +150,6 @@ class Killer:
         await self._until(lambda: self._books.operations >= before + 2, "operations go on")
 
     async def _until(self, condition: Callable[[], int | bool], what: str) -> int:
-        found = await self._within(START_S, condition)
-        assert found, f"not in {START_S:.0f} s: {what}"
+        found = await self._within(PATIENCE_S, condition)
+        assert found, f"not in {PATIENCE_S:.0f} s: {what}"
         return found

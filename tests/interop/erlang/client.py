@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 CLIENT = Path(__file__).parent / "client.erl"
-PATIENCE_S = 30
 OCS, OCS_REALM = "ocs.hot.example.net", "hot.example.net"
 
 

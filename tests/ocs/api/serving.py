@@ -13,8 +13,7 @@ import uvicorn
 from ocs.process.api import Server
 from tests.ocs.api.desk import Desk, desk_on
 from tests.ports import free_port
-
-START_TIMEOUT_S = 30
+from tests.waiting import PATIENCE_S
 
 
 class Served:
@@ -35,13 +34,13 @@ class Served:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._up.wait(START_TIMEOUT_S), "the API did not start"
+        assert self._up.wait(PATIENCE_S), "the API did not start"
         assert not self._failed, self._failed
 
     def stop(self) -> None:
         if self._server is not None:
             self._server.should_exit = True
-        self._thread.join(START_TIMEOUT_S)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:

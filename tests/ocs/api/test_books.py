@@ -17,6 +17,7 @@ from tests.catalogue import CATALOGUE
 from tests.ocs.api.desk import FOREIGN, OWN, Desk, desk_on
 from tests.ocs.api.sessions import begin
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 HERE, THERE = f"/v1/accounts/{OWN}", f"/v1/accounts/{FOREIGN}"
 """The second is in no group."""
@@ -47,10 +48,10 @@ async def test_sessions_are_looked_at_asked_and_ended(desk: Desk, monkeypatch: p
     for action, said in (("ask", "reauthorize"), ("end", "abort")):
         ready, heard[:] = asyncio.Event(), []
         listening = asyncio.create_task(listen())
-        await asyncio.wait_for(ready.wait(), 10)
+        await asyncio.wait_for(ready.wait(), PATIENCE_S)
         told = await desk.post(f"{HERE}/sessions/{action}", json={"session_id": session["session_id"]})
         assert told.json() == {"sessions": ["pgw.example.net;1;2"], "exempt": 0}
-        await asyncio.wait_for(listening, 10)
+        await asyncio.wait_for(listening, PATIENCE_S)
         assert heard[0].kind == said
 
 

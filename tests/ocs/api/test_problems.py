@@ -18,6 +18,7 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.client import REFUSALS
 from tests.conftest import RedisServer
 from tests.ocs.api.desk import OWN, Desk, desk_on
+from tests.waiting import PATIENCE_S
 
 JSON = {"Content-Type": "application/json"}
 TOP_UPS = f"/v1/accounts/{OWN}/top-ups"
@@ -85,7 +86,7 @@ async def test_a_body_that_does_not_come_holds_no_connection(desk: Desk, monkeyp
         await asyncio.sleep(60)
         yield b'"1.00"}'
 
-    answer = await asyncio.wait_for(desk.post(TOP_UPS, content=slow(), headers=JSON), 30)
+    answer = await asyncio.wait_for(desk.post(TOP_UPS, content=slow(), headers=JSON), PATIENCE_S)
     assert answer.status_code == 408 and answer.json()["code"] == "slow"
 
 
@@ -97,7 +98,7 @@ async def test_a_body_that_drips_holds_no_connection(desk: Desk, monkeypatch: py
             yield b" "
             await asyncio.sleep(0.02)
 
-    answer = await asyncio.wait_for(desk.post(TOP_UPS, content=dripping(), headers=JSON), 15)
+    answer = await asyncio.wait_for(desk.post(TOP_UPS, content=dripping(), headers=JSON), PATIENCE_S)
     assert answer.status_code == 408 and answer.json()["code"] == "slow"
 
 

@@ -21,6 +21,7 @@ from tests.ocs.cli.test_explain import LINE, SMS
 from tests.ocs.history.record_files import write_file
 from tests.ocs.history.test_exports import FIVE, T0
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 OCTOBER = {"from": "2026-10-31T00:00:00+01:00", "to": "2026-11-01T00:00:00+01:00"}
 
@@ -88,8 +89,8 @@ async def test_a_client_that_reads_slowly_holds_up_nobody(home: tuple[Desk, Path
         "headers": [(b"authorization", b"Bearer " + key)],
     }  # fmt: skip
     reading = asyncio.create_task(desk.app(scope, receive, send))
-    await asyncio.wait_for(begun.wait(), 30)
-    other = await asyncio.wait_for(desk.get("/v1/exports", params={**OCTOBER, "kind": "money"}), 30)
+    await asyncio.wait_for(begun.wait(), PATIENCE_S)
+    other = await asyncio.wait_for(desk.get("/v1/exports", params={**OCTOBER, "kind": "money"}), PATIENCE_S)
     assert other.status_code == 200 and other.content
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)

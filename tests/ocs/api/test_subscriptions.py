@@ -12,6 +12,7 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.values.moment import when_of
 from tests.ocs.api.desk import FOREIGN, OWN, Desk
 from tests.rules import rule
+from tests.waiting import today
 
 HERE = f"/v1/accounts/{OWN}"
 
@@ -56,7 +57,7 @@ async def test_a_refused_order_says_why(mini: Desk) -> None:
 
 @rule("HOT-PKG-11", "HOT-PKG-7")
 async def test_plan_and_cancel(desk: Desk) -> None:
-    day = (datetime.now(desk.backend.catalogue.time_zone) + timedelta(days=3)).date().isoformat()
+    day = (today() + timedelta(days=3)).isoformat()
     planned = await desk.post(f"{HERE}/subscriptions/plan", json={"product": "SMS-200", "on": day})
     assert planned.json()["state"] == "planned" and planned.json()["begins_at"].startswith(f"{day}T00:00:00+")
     cancelled = await desk.delete(f"{HERE}/subscriptions/SMS-200", once="c-1")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,13 +18,12 @@ from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.values.presence import DayUse
 from tests.ocs.cli.conftest import Ocs
 from tests.rules import rule
+from tests.waiting import today
 
 ROOT = Path(__file__).parents[3]
 Call = Callable[..., tuple[int, str, str]]
 ONE, TWO = "38668100000", "38668100001"
 MB = 1024 * 1024
-NOW = datetime.now(ZoneInfo("Europe/Ljubljana")).date()
-TODAY = NOW.toordinal() - EPOCH_ORDINAL
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +33,17 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.release()
 
 
-@pytest.fixture(scope="module")
-def observed_days() -> dict[int, DayUse]:
+@pytest.fixture
+def day() -> int:
+    """Today, as a number of the ledger."""
+    return today().toordinal() - EPOCH_ORDINAL
+
+
+@pytest.fixture
+def observed_days(day: int) -> dict[int, DayUse]:
     """130 days abroad, of which the 20 before the last 30 were at home."""
-    found = {day: DayUse(abroad=True, use={"data": (0, MB)}) for day in range(TODAY - 130, TODAY)}
-    found.update({day: DayUse(at_home=True, use={"data": (MB, 0)}) for day in range(TODAY - 50, TODAY - 30)})
+    found = {each: DayUse(abroad=True, use={"data": (0, MB)}) for each in range(day - 130, day)}
+    found.update({each: DayUse(at_home=True, use={"data": (MB, 0)}) for each in range(day - 50, day - 30)})
     return found
 
 
@@ -83,15 +87,11 @@ def warn(url: str, account_id: str, day: int) -> None:
     asyncio.run(work())
 
 
-def day_of(offset: int) -> str:
-    return date.fromordinal(TODAY + offset + EPOCH_ORDINAL).isoformat()
-
-
 @rule("HOT-ROA-2")
 def test_the_volume_of_each_tariff(ocs: Call) -> None:
     status, out, error = ocs("fair-use", "show", ONE)
     assert status == 0, error
-    volume = "14.9 GB" if NOW.year == 2026 else "16.4 GB"
+    volume = "14.9 GB" if today().year == 2026 else "16.4 GB"
     assert out.splitlines()[0].startswith(f"volume in the EU: {volume} a period, 0 B used, {volume} left")
     assert out.splitlines()[1:] == ["presence: not observed, as it was not in the EU lately"]
     assert ocs("fair-use", "show", TWO)[1].splitlines()[0] == "volume in the EU: not limited"
@@ -100,7 +100,10 @@ def test_the_volume_of_each_tariff(ocs: Call) -> None:
 
 
 @rule("HOT-ROA-4")
-def test_observation_state_and_dry_run(ocs: Call, url: str, observed_days: dict[int, DayUse]) -> None:
+def test_observation_state_and_dry_run(ocs: Call, url: str, day: int, observed_days: dict[int, DayUse]) -> None:
+    def day_of(offset: int) -> str:
+        return date.fromordinal(day + offset + EPOCH_ORDINAL).isoformat()
+
     account_id = put(url, ONE, observed_days)
     status, out, error = ocs("fair-use", "show", ONE)
     assert status == 0, error
@@ -119,7 +122,7 @@ def test_observation_state_and_dry_run(ocs: Call, url: str, observed_days: dict[
         0,
         [f"{ONE}: warning; 20 days at home, 100 days abroad (83 %)", "1 account observed, 1 step"],
     ), error
-    warn(url, account_id, TODAY)
+    warn(url, account_id, day)
     assert ocs("fair-use", "evaluate")[1] == "1 account observed, 0 steps\n"
     found = json.loads(ocs("fair-use", "evaluate", "--at", day_of(14), "--json")[1])
     assert [(row["msisdn"], row["action"]) for row in found["steps"]] == [(ONE, "stop")], "no use on those days"

@@ -25,6 +25,7 @@ from ocs.settings.base import RELATIVE_TO_FILE
 from ocs.settings.loading import load_settings
 from ocs.settings.schema import Settings
 from tests.ocs.cli.conftest import Ocs
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = """
@@ -47,7 +48,7 @@ def process(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

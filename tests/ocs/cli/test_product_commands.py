@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,6 +13,7 @@ from ocs.process.embedded_redis import EmbeddedRedis
 from tests.catalogue import CATALOGUE
 from tests.ocs.cli.conftest import Ocs
 from tests.rules import rule
+from tests.waiting import today
 
 ROOT = Path(__file__).parents[3]
 Call = Callable[..., tuple[int, str, str]]
@@ -102,11 +102,11 @@ def test_a_pack_is_bought_once_and_cancelled(ocs: Call) -> None:
 @rule("HOT-PKG-6", "HOT-PKG-11", "HOT-PKG-13", "HOT-REC-4")
 def test_plan_change_arm_and_an_early_end(ocs: Call) -> None:
     number = opened(ocs, "38668300002", "--package", "MINI", "--credit", "190")
-    today = datetime.now(ZoneInfo("Europe/Ljubljana")).date()
-    on = (today + timedelta(days=5)).isoformat()
+    day = today()
+    on = (day + timedelta(days=5)).isoformat()
     status, out, _ = ocs("product", "plan", number, "SMS-200", "--on", on, "--reference", "Q1")
     assert status == 0 and out.startswith(f"{number}: SMS-200 begins at ")
-    late = (today + timedelta(days=40)).isoformat()
+    late = (day + timedelta(days=40)).isoformat()
     status, _, error = ocs("product", "plan", number, "TV", "--on", late, "--reference", "Q2")
     assert status == 1 and "from tomorrow up to one month ahead (HOT-PKG-11)" in error
     status, _, error = ocs("product", "plan", number, "TV", "--on", "soon", "--reference", "Q2")

@@ -25,9 +25,9 @@ from protocol.credit_control import (
 )
 from protocol.frame import FrameReader
 from protocol.header import HEADER_OCTETS, Header, parse_header
+from tests.waiting import PATIENCE_S
 
 HOST, REALM = "ocs.example.org", "example.org"
-PATIENCE_S = 5.0
 
 
 class NullMetrics:
@@ -176,7 +176,7 @@ class Listener:
         self.calls.put_nowait(self.clients[-1])
 
     async def call(self) -> Client:
-        return await asyncio.wait_for(self.calls.get(), 5)
+        return await asyncio.wait_for(self.calls.get(), PATIENCE_S)
 
     async def welcome(self, code: int = 2001, name: str = "") -> Client:
         """Accepts a connection and answers its CER."""
@@ -260,14 +260,6 @@ def connection_of(server: DiameterServer, peer: str = "pgw.example.org") -> Conn
     found = server.peers_table.get(peer).connection
     assert isinstance(found, Connection)
     return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async def poll() -> None:
-        while not condition():  # noqa: ASYNC110 - the awaited state is beyond a socket
-            await asyncio.sleep(0.005)
-
-    await asyncio.wait_for(poll(), PATIENCE_S)
 
 
 def on_uvloop(scenario: Callable[..., Coroutine[Any, Any, None]], *needs: object) -> None:

@@ -19,7 +19,8 @@ from ocs.diameter.addresses import AddressRanges
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from protocol.frame import FrameReader
 from tests.ocs.diameter.certificates import OTHER, PGW, Certificates, tls_client, tls_site
-from tests.ocs.diameter.site import HOST, Client, Site, ccr, cer, code_of, on_uvloop, until
+from tests.ocs.diameter.site import HOST, Client, Site, ccr, cer, code_of, on_uvloop
+from tests.waiting import PATIENCE_S, until
 
 ELSEWHERE = ("192.0.2.0/24",)
 
@@ -45,7 +46,7 @@ async def silent(site: Site, address: tuple[str, int]) -> Client:
 
 async def gone(client: Client) -> bool:
     with contextlib.suppress(ConnectionError):
-        return await asyncio.wait_for(client.reader.read(), 5) is not None
+        return await asyncio.wait_for(client.reader.read(), PATIENCE_S) is not None
     return True
 
 
@@ -82,7 +83,7 @@ async def test_outgoing_connections_do_not_count(site: Site) -> None:
         max_connections=1,
     )
     waiting = await site.client()
-    peer = await asyncio.wait_for(taken.get(), 5)
+    peer = await asyncio.wait_for(taken.get(), PATIENCE_S)
     header, _ = await peer.read()
     assert header.command_code == 257
     waiting.send(cer(OTHER))
@@ -223,7 +224,7 @@ def opened(
 ) -> tuple[int, ssl.SSLSession | None]:
     """Connects and exchanges capabilities; returns the CEA's code and the TLS session for resumption."""
     with (
-        socket.create_connection(address, timeout=5) as tcp,
+        socket.create_connection(address, timeout=PATIENCE_S) as tcp,
         context.wrap_socket(tcp, server_hostname=HOST, session=session) as tls,
     ):
         tls.sendall(cer())

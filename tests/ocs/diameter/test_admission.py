@@ -23,7 +23,8 @@ from protocol.credit_control import (
 )
 from protocol.header import parse_header
 from protocol.units import OcSupportedFeatures
-from tests.ocs.diameter.site import HOST, REALM, Client, Site, ccr, code_of, until
+from tests.ocs.diameter.site import HOST, REALM, Client, Site, ccr, code_of
+from tests.waiting import until
 
 PGW = "pgw.example.org"
 

@@ -27,7 +27,8 @@ from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import parse_header
 from tests.ocs.diameter.certificates import PGW, Certificates, tls_client, tls_site
-from tests.ocs.diameter.site import HOST, REALM, Listener, Site, ccr, cer, code_of, on_uvloop, until
+from tests.ocs.diameter.site import HOST, REALM, Listener, Site, ccr, cer, code_of, on_uvloop
+from tests.waiting import PATIENCE_S, until
 
 BIG = "zzz.example.org"
 """A name that wins an election against ours."""
@@ -154,7 +155,7 @@ async def test_plain_diameter_and_garbage_on_the_tls_port_affect_no_other_peer(
         writer.write(noise)
         with pytest.MonkeyPatch.context():
             try:
-                while await asyncio.wait_for(reader.read(1000), 5):
+                while await asyncio.wait_for(reader.read(1000), PATIENCE_S):
                     pass
             except ConnectionError:
                 pass
@@ -272,7 +273,7 @@ async def test_a_dpa_without_a_dpr_is_discarded(site: Site) -> None:
     assert server.peers[PGW] == "closing"
     client.send(commands.encode_answer(dpa, header))
     assert await client.ended()
-    await asyncio.wait_for(stopping, 2)
+    await asyncio.wait_for(stopping, PATIENCE_S)
 
 
 async def test_a_peer_that_does_not_answer_our_cer(site: Site, listener: Listener) -> None:

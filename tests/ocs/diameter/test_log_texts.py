@@ -16,7 +16,8 @@ from ocs.values.text import MAX_LISTED, MAX_NAME
 from protocol import commands
 from protocol.commands import DisconnectPeerRequest
 from tests.ocs.diameter.certificates import PGW, Certificates, tls_client, tls_site
-from tests.ocs.diameter.site import REALM, Client, Site, until
+from tests.ocs.diameter.site import REALM, Client, Site
+from tests.waiting import until
 
 ADDRESSES = ("192.0.2.0/24", "198.51.100.7")
 HOSTILE = "pgw\x1b[2J\n.example.org"

@@ -17,7 +17,8 @@ from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import CreditControlRequest, MultipleServicesCreditControl
 from protocol.header import HEADER_OCTETS, Header, build
-from tests.ocs.diameter.site import REALM, Site, ccr, cer, code_of, connection_of, on_uvloop, until
+from tests.ocs.diameter.site import REALM, Site, ccr, cer, code_of, connection_of, on_uvloop
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from protocol.credit_control import (
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, build
 from protocol.units import VendorSpecificApplicationId
-from tests.ocs.diameter.site import HOST, PATIENCE_S, REALM, Site, at_once, ccr, cer, code_of, on_uvloop, until
+from tests.ocs.diameter.site import HOST, REALM, Site, at_once, ccr, cer, code_of, on_uvloop
 from tests.protocol.echoes import echoed
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from protocol.credit_control import CreditControlRequest
 from protocol.header import HEADER_OCTETS, build, parse_header
 from protocol.peer import PeerTimers
 from protocol.watchdog import WatchState
-from tests.ocs.diameter.site import HOST, REALM, Client, Site, ccr, cer, code_of, connection_of, until
+from tests.ocs.diameter.site import HOST, REALM, Client, Site, ccr, cer, code_of, connection_of
+from tests.waiting import until
 
 PGW = "pgw.example.org"
 TW_S = 0.15

@@ -34,6 +34,7 @@ from tests.ocs.ledger.books import (
     service,
 )
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 
 @pytest.mark.alone
@@ -47,7 +48,7 @@ async def test_a_silent_redis_is_unavailable_in_time_and_the_repetition_is_charg
         started = time.monotonic()
         assert isinstance(await attempt(ledger, asked), LedgerUnavailable)
         assert 0.15 < time.monotonic() - started < 0.6
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE_S
         while isinstance(outcome := await attempt(ledger, asked), LedgerUnavailable):
             assert time.monotonic() < end
         assert outcome.code == 2001
@@ -74,7 +75,7 @@ async def test_what_was_not_sent_in_time_is_never_applied(redis_7: RedisServer) 
             assert time.monotonic() - started < 0.8
         finally:
             redis_7.process.send_signal(signal.SIGCONT)
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE_S
         while isinstance(await attempt(ledger, first), LedgerUnavailable):
             assert time.monotonic() < end
         found = await ledger.read(account_id, **WHEN)
@@ -191,7 +192,7 @@ async def test_the_connection_to_a_demoted_master_is_closed(tmp_path: Path) -> N
     try:
         with redis.Redis(port=first.port) as old, redis.Redis(port=second.port) as new:
             new.replicaof("127.0.0.1", str(first.port))
-            end = time.monotonic() + 10
+            end = time.monotonic() + PATIENCE_S
             while old.wait(1, 200) < 1:
                 assert time.monotonic() < end
             name = Name(first)
@@ -232,7 +233,7 @@ async def left_behind(folder: Path, executable: str, durability: str) -> AsyncIt
     try:
         with redis.Redis(port=first.port) as old, redis.Redis(port=second.port) as new:
             new.replicaof("127.0.0.1", str(first.port))
-            end = time.monotonic() + 10
+            end = time.monotonic() + PATIENCE_S
             while old.wait(1, 200) < 1:
                 assert time.monotonic() < end
             name = Name(first)

@@ -38,6 +38,7 @@ from tests.ocs.ledger.books import (
     service,
 )
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 SID = "pgw.example.net;1"
 DEAR = compile_price("dear", unit=Unit.OCTETS, micro_eur=1_000_000, quantity=1_000_000)
@@ -60,7 +61,7 @@ class Heard:
 
     async def __aenter__(self) -> Heard:
         self._task = asyncio.create_task(self._listen())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while self._queue.empty():  # subscribed as soon as our own notice arrives
                 await self._ledger.announce(Notice("hello", "", 0.0, "", ()))
                 await asyncio.sleep(0.02)
@@ -74,7 +75,7 @@ class Heard:
         """(kind, reason, Session-Ids) of the notices since the last call; `notices` has them in full."""
         await self._ledger.announce(Notice("end", "", 0.0, "", ()))
         self.notices = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while (notice := await self._queue.get()).kind != "end":
                 if notice.kind != "hello":
                     self.notices.append(notice)

@@ -20,6 +20,7 @@ from ocs.outbox.pump import Pump
 from ocs.outbox.writer import RecordWriter
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import EUR, PACKAGE, WHEN, empty_ledger, nodes, open_account, outbox_read
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def primary_and_replica(folder: Path) -> tuple[RedisServer, RedisServer]:
 def promote(replica: RedisServer, primary: RedisServer) -> None:
     """Makes the replica a primary, once it has all that was written so far."""
     with redis.Redis(port=primary.port) as client, redis.Redis(port=replica.port) as other:
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while client.wait(1, 100) < 1:
             assert time.monotonic() < end
         other.execute_command("REPLICAOF", "NO", "ONE")

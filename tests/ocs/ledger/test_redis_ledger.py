@@ -46,6 +46,7 @@ from tests.ocs.ledger.books import (
     service,
 )
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 UNKNOWN = "01-00000000000000ff"
 PACKAGES = [PACKAGE]
@@ -737,7 +738,7 @@ async def test_requests_of_an_account_stay_in_order(ledger: RedisLedger) -> None
                 account_id, kind, number, service(used=0 if kind == "I" else 1024, want=want), sid=account_id
             )
             ledger.charge(asked, lambda outcome, a=account_id, n=number: take(a, n, outcome))  # type: ignore[misc]
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), PATIENCE_S)
     assert all(numbers == list(range(40)) for numbers in answered.values())
 
 

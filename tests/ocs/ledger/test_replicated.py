@@ -23,6 +23,7 @@ from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import empty_ledger
+from tests.waiting import PATIENCE_S
 
 NOW, MONTH = 1_795_000_000, 202611
 PRICE = compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=2**20, first=1024, next_=1024)
@@ -49,7 +50,7 @@ def primary_and_replica(folder: Path) -> Iterator[tuple[RedisServer, RedisServer
     replica.start()
     try:
         with redis.Redis(port=primary.port) as client:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE_S
             while client.wait(1, 200) < 1:
                 assert time.monotonic() < deadline, "the replica did not come"
         yield primary, replica
@@ -72,7 +73,7 @@ async def open_account(ledger: RedisLedger, number: int = 0) -> str:
 
 async def eventually_open(ledger: RedisLedger) -> str:
     """Tries again: on a busy machine the replica may miss the first attempts."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     while True:
         try:
             return await open_account(ledger)
@@ -151,7 +152,7 @@ async def test_a_redis_silent_during_a_wait_is_disconnected(tmp_path: Path) -> N
         assert not ledger.ready, "the connection was given up, the next one is not set up"
         primary.process.send_signal(signal.SIGCONT)
         replica.process.send_signal(signal.SIGCONT)
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while isinstance(outcome := await charge(ledger, account_id, 0), LedgerUnavailable):
             assert time.monotonic() < end
         assert outcome.code == 2001 and outcome.duplicate

@@ -18,9 +18,10 @@ from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, start_cluster
+from tests.conftest import SYSTEM_REDIS, RedisServer, start_cluster
 from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, open_account, outbox_read, request, service
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 PRICE_PER_MB = 6_900
 
@@ -47,7 +48,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         with redis.Redis(port=new.port) as client:
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, servers[0].options[-1])
-            end = time.monotonic() + START_TIMEOUT_S
+            end = time.monotonic() + PATIENCE_S
             while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
                 assert time.monotonic() < end, "the new node did not join"
                 time.sleep(0.05)
@@ -152,7 +153,7 @@ class Load:
         started = time.monotonic()
         while isinstance(outcome := await attempt(self.ledger, asked), LedgerUnavailable):
             self.unavailable += 1
-            assert time.monotonic() < started + 15, "the moved slot is not found"
+            assert time.monotonic() < started + PATIENCE_S, "the moved slot is not found"
         assert outcome.code == 2001
         self.waits_s[moved].append(time.monotonic() - started)
 

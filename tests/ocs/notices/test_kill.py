@@ -27,6 +27,7 @@ from tests.ocs.ledger.books import flush
 from tests.ocs.notices.office import child_of, forked, open_work, write_config, write_records
 from tests.ocs.rules.world import World, world_on
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("NOTICE_KILLS", "12"))
@@ -108,7 +109,7 @@ def test_the_backoffice_is_killed_at_any_moment(redis_7: RedisServer, tmp_path: 
                 process.send_signal(signal.SIGKILL)
         with backoffice(config, tmp_path):
             child = child_of(config, time.time)
-            end = time.monotonic() + 60
+            end = time.monotonic() + PATIENCE_S
             while (left := open_work(config, child)) != (0, 0):
                 assert time.monotonic() < end, left
                 time.sleep(0.2)

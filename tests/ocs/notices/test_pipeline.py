@@ -26,6 +26,7 @@ from tests.ocs.notices.gateway import Gateway, serving
 from tests.ocs.notices.office import child_of, office, write_config, write_records
 from tests.ocs.rules.world import World, world_on
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 NOON = int(datetime(2026, 11, 10, 12, tzinfo=ZoneInfo("Europe/Ljubljana")).timestamp())
 EVENING = NOON + 10 * 3600
@@ -52,7 +53,7 @@ class Site:
         if self.port != "webhook":
             config.write_text(config.read_text().replace('port = "webhook"', f'port = "{self.port}"'))
         child = child_of(config, lambda: self.world.now)
-        async with office(child), asyncio.timeout(30):
+        async with office(child), asyncio.timeout(PATIENCE_S):
             looks = 0
             while looks < 8:
                 await asyncio.sleep(0.05)

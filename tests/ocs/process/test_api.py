@@ -22,6 +22,7 @@ import trustme
 from tests.catalogue import CATALOGUE
 from tests.conftest import RedisServer
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 CONFIG = """
 [diameter]
@@ -76,7 +77,7 @@ class Api:
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(30)
+        status = self.process.wait(PATIENCE_S)
         self.log.close()
         if self.process.stdout is not None:
             self.process.stdout.close()
@@ -96,7 +97,7 @@ def call(api: Api, path: str, key: str = "", context: ssl.SSLContext | None = No
     if key:
         request.add_header("Authorization", f"Bearer {key}")
     try:
-        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -124,7 +125,7 @@ def test_sigterm_lets_a_request_under_way_be_answered(api: Api) -> None:
         "POST /v1/accounts/38668100000/top-ups HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {key}\r\nIdempotency-Key: k1\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_S) as client:
         client.sendall(head.encode() + body[:5])
         time.sleep(0.3)  # the request has begun
         api.process.send_signal(signal.SIGTERM)
@@ -135,7 +136,7 @@ def test_sigterm_lets_a_request_under_way_be_answered(api: Api) -> None:
     assert api.end() == 0
     assert "1.00" in api.ocs("account", "show", "38668100000")
     with pytest.raises(OSError):
-        socket.create_connection(("127.0.0.1", api.port), timeout=2).close()
+        socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_S).close()
 
 
 def test_with_a_certificate_it_speaks_https_and_reads_it_again(own_redis: RedisServer, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_with_a_certificate_it_speaks_https_and_reads_it_again(own_redis: RedisS
         api.process.send_signal(signal.SIGHUP)
         fresh = ssl.create_default_context()
         new.configure_trust(fresh)
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while True:
             try:
                 assert call(api, "/health", context=fresh)[0] == 200
@@ -185,7 +186,7 @@ def test_a_port_in_use_is_named(own_redis: RedisServer, tmp_path: Path) -> None:
             env=api.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 1 and "api.listen" in done.stdout and "Traceback" not in done.stderr
@@ -198,7 +199,7 @@ class Client:
     """A connection on which octets are sent as they are."""
 
     def __init__(self, api: Api, octets: bytes = b"") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", api.port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_S)
         self.socket.sendall(octets)
 
     def answer(self) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.catalogue import fixed_catalogue
 from tests.ocs.history.records import DAY, T0, Folder, Journal, use
 from tests.postgresql import PostgreSQL
 from tests.rules import rule
+from tests.waiting import PATIENCE_S, until
 
 
 class Clock:
@@ -65,11 +66,6 @@ def database(child: Child) -> Iterator[Database]:
     made = Database(child)
     yield made
     made.close()
-
-
-async def until_not(condition: Callable[[], bool]) -> None:
-    while condition():  # noqa: ASYNC110 - what changes is in another thread
-        await asyncio.sleep(0.02)
 
 
 def gauges(child: Child, *names: str) -> list[Any]:
@@ -138,10 +134,10 @@ async def test_what_is_written_last_is_loaded_before_the_process_ends(
     journal, loading = Journal(), Loading(child, database)
     folder.append(*lines(journal, 1))
     running = asyncio.create_task(loading.run())
-    await until_not(lambda: child.metrics.store.counters["ocs_history_rows", "usage"] < 1)
+    await until(lambda: child.metrics.store.counters["ocs_history_rows", "usage"] >= 1)
     child.stopping.set()
     folder.append(*lines(journal, 5, T0 + 9))
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, PATIENCE_S)
     assert count(database, "usage") == 6
 
 
@@ -156,22 +152,22 @@ async def test_a_loop_waits_alone_while_the_database_is_down(
     running = asyncio.create_task(Loading(child, database).run())
     try:
         folder.append(*lines(journal, 4))
-        await until_not(lambda: child.metrics.store.counters["ocs_history_failures", "loading"] < 3)
+        await until(lambda: child.metrics.store.counters["ocs_history_failures", "loading"] >= 3)
         assert gauges(child, "up") == [0] and not running.done()
         await asyncio.to_thread(server.start)
-        await until_not(lambda: gauges(child, "up") != [1])
+        await until(lambda: gauges(child, "up") == [1])
         await asyncio.to_thread(server.stop, kill=True)
         folder.append(*lines(journal, 4, T0 + 10))
-        await until_not(lambda: gauges(child, "up") != [0])
+        await until(lambda: gauges(child, "up") == [0])
         await asyncio.to_thread(server.start)
-        await until_not(lambda: gauges(child, "up", "lag_octets") != [1, 0])
+        await until(lambda: gauges(child, "up", "lag_octets") == [1, 0])
         assert count(database, "usage") == 8
         said = [record.message for record in caplog.records if "cannot be used" in record.message]
         assert len(said) == 1 and said[0].startswith("loading waits, the database of the history cannot be used: ")
         assert "INSERT" not in said[0] and "01-a" not in said[0]
     finally:
         child.stopping.set()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, PATIENCE_S)
         database.close()
         server.remove()
 
@@ -189,7 +185,7 @@ async def test_a_fault_of_ours_in_one_loop_is_logged_and_tried_again(
         child.stopping.set()
         return False
 
-    await asyncio.wait_for(database.run_loop("loading", 0.0, step), 20)
+    await asyncio.wait_for(database.run_loop("loading", 0.0, step), PATIENCE_S)
     said = [record.message for record in caplog.records if "internal error in loading" in record.message]
     assert len(said) == 1 and "ZeroDivisionError at " in said[0] and "38668100000" not in said[0]
 

@@ -18,6 +18,7 @@ from ocs.process import child_supervision
 from ocs.process.child_supervision import ChildProcess
 from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.process.processes import command_line, is_alive
+from tests.waiting import PATIENCE_S
 
 STUBBORN = """
 import json, signal, time
@@ -51,7 +52,7 @@ async def test_a_killed_child_is_replaced_at_once() -> None:
     ended: list[int] = []
     place = child(ended, STUBBORN)
     place.start()
-    await asyncio.wait_for(place.ready.wait(), 10)
+    await asyncio.wait_for(place.ready.wait(), PATIENCE_S)
     first = place.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
@@ -68,7 +69,7 @@ async def test_a_child_that_ignores_the_signal_is_killed() -> None:
     ended: list[int] = []
     place = child(ended, STUBBORN)
     place.start()
-    await asyncio.wait_for(place.ready.wait(), 10)
+    await asyncio.wait_for(place.ready.wait(), PATIENCE_S)
     await place.stop(timeout_s=0.1)
     assert place.pid is None and len(ended) == 1
     await place.stop()
@@ -83,11 +84,11 @@ def test_a_process_started_by_hand_names_missing_and_wrong_settings(role: str, t
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
     command = [sys.executable, "-m", f"ocs.process.{role}", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
     assert "redis.url" in done.stderr
     config.write_text("nonsense = 1\n", encoding="utf-8")
-    done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
     assert "nonsense: is not a setting" in done.stderr and "Traceback" not in done.stderr
 
@@ -136,7 +137,7 @@ def test_a_process_refuses_a_redis_that_it_cannot_use(role: str, tmp_path: Path,
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
         command = [sys.executable, "-m", f"ocs.process.{role}", "--config", str(config)]
         environment = {**kept, "OCS_REDIS_URL": first_layout}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert json.loads(done.stdout)["refused"] in done.stderr

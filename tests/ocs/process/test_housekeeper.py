@@ -39,6 +39,7 @@ from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.catalogue import fixed_catalogue
 from tests.rules import rule
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[3]
 T0 = 1_795_000_000
@@ -109,14 +110,6 @@ async def open_accounts(child: Child, ledger: RedisLedger, count: int, credit_mi
 
 def stored(folder: Path) -> list[dict[str, object]]:
     return [orjson.loads(line) for _, path in record_files(folder) for line in path.read_bytes().splitlines()]
-
-
-async def until(condition: object, seconds: float = 10) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        await asyncio.sleep(0.02)
 
 
 def sweeper_of(child: Child, ledger: Any) -> Sweeper:
@@ -515,7 +508,7 @@ async def test_sessions_of_a_restarted_client_are_given_up(
     await asyncio.sleep(0.1)
     assert await given_up() == set(), "the grace period is not over"
     clock_of(child).now += orphans.ORIGIN_GRACE_S
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while await given_up() != lost:  # noqa: ASYNC110 - it changes in Redis
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.catalogue import CATALOGUE
-from tests.ocs.process.test_supervisor import CONFIG, Server, Starts, wait_for
+from tests.ocs.process.test_supervisor import CONFIG, Server, Starts
 from tests.ocs.process.test_supervisor import start as start
 from tests.rules import rule
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def ocs(server: Server, *words: str) -> str:
@@ -24,7 +25,7 @@ def ocs(server: Server, *words: str) -> str:
         env={**os.environ, "OCS_SERVER_CATALOGUE": str(CATALOGUE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     return done.stdout
@@ -51,7 +52,7 @@ def test_the_server_tells_subscribers_once(tmp_path: Path, start: Starts) -> Non
         ocs(server, "account", "topup", number, "--amount", "10", "--reference", f"R{n}")
         (backoffice,) = wait_for(lambda: server.of("ocs.process.backoffice"))
         os.kill(backoffice, signal.SIGKILL)
-    wait_for(lambda: len(sent(server)) == 4, 60)
+    wait_for(lambda: len(sent(server)) == 4)
     listed = json.loads(ocs(server, "notice", "list", "--msisdn", number, "--json"))
     assert {each["state"] for each in listed} == {"sent"} and len(listed) == 4
     assert sorted(name for name, _ in sent(server)) == ["package-started", "topup", "topup", "topup"]

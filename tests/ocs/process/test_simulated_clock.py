@@ -13,7 +13,8 @@ import pytest
 
 from ocs.compose import SimulatedClock, StartError, environment_of
 from ocs.settings.loading import SettingsError, load_settings
-from tests.ocs.process.test_supervisor import CONFIG, Server, wait_for
+from tests.ocs.process.test_supervisor import CONFIG, Server
+from tests.waiting import PATIENCE_S, wait_for
 
 MARCH, DAY_S = 1_900_000_000, 86_400
 """2030-03-17, 17:46 UTC."""
@@ -67,7 +68,7 @@ def test_no_ledger_of_others_is_charged_by_it(tmp_path: Path) -> None:
     turn(tmp_path / "clock", MARCH)
     server = Server(tmp_path, SIMULATED, OCS_REDIS_URL="redis://127.0.0.1:1/0")
     try:
-        assert server.process.wait(30) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         assert "server.simulated_clock is for a private Redis" in (tmp_path / "log").read_text()
     finally:
         server.end_whatever_it_does()
@@ -91,7 +92,7 @@ def test_server_and_commands_go_by_it(tmp_path: Path) -> None:
         asked = urllib.request.Request(
             f"http://{server.facts()['api']}/v1/accounts/38668100000", headers={"Authorization": f"Bearer {key}"}
         )
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             assert "2030-0" in json.loads(answer.read())["active_until"]
     finally:
         server.end_whatever_it_does()

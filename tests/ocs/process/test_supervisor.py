@@ -28,6 +28,7 @@ from protocol.frame import FrameReader
 from tests.catalogue import CATALOGUE
 from tests.ocs.diameter.certificates import Certificates
 from tests.ocs.diameter.site import HOST, cer, code_of
+from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """
@@ -46,14 +47,6 @@ durability = "everysec"
 workers = 2
 data_dir = "data"
 """
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
-    return found
 
 
 class Server:
@@ -80,7 +73,7 @@ class Server:
         if not (facts := self.facts()):
             return 0, {}
         try:
-            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=PATIENCE_S) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -97,7 +90,7 @@ class Server:
         return bool(health["housekeeper"] and health["backoffice"] and health["api"])
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=PATIENCE_S) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain")
             return str(answer.read().decode())
 
@@ -114,7 +107,7 @@ class Server:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        status = self.process.wait(30)
+        status = self.process.wait(PATIENCE_S)
         self.log.close()
         return status
 
@@ -123,7 +116,7 @@ class Server:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -157,7 +150,7 @@ def server(tmp_path: Path, start: Starts) -> Server:
 def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) -> None:
     facts = server.wait_whole()
     host, port = facts["diameter"][0].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=5):
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S):
         pass
     assert server.health() == (
         200,
@@ -211,7 +204,7 @@ def test_commands_use_the_running_servers_redis(server: Server) -> None:
             env={**os.environ, "OCS_SERVER_CATALOGUE": str(CATALOGUE)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
 
     made = ocs(
@@ -246,7 +239,7 @@ def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
     assert len(running) == 6
     server.process.kill()
     server.process.wait()
-    wait_for(lambda: not any(is_alive(pid) for pid in running), 15)
+    wait_for(lambda: not any(is_alive(pid) for pid in running))
 
 
 def test_without_redis_the_server_is_unhealthy_and_recovers(tmp_path: Path, start: Starts) -> None:
@@ -276,7 +269,7 @@ def first_layout(folder: Path) -> None:
 def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path, start: Starts) -> None:
     first_layout(tmp_path / "data")
     server = start(tmp_path)
-    assert server.process.wait(30) == 1
+    assert server.process.wait(PATIENCE_S) == 1
     server.log.close()
     assert server.text().splitlines()[-1].startswith("ocs: Redis holds a ledger of the first layout")
     assert "Traceback" not in server.text() and "replacing" not in server.text()
@@ -295,7 +288,7 @@ def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path, start:
     try:
         evicts("allkeys-lru")
         server = start(tmp_path, OCS_REDIS_URL=url)
-        assert server.process.wait(30) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         assert "CONFIG SET maxmemory-policy noeviction" in server.text().splitlines()[-1]
         server.log.close()
 
@@ -325,7 +318,7 @@ def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: Starts
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         server = start(tmp_path, **{f"OCS_{key.upper()}_LISTEN": address})
-        assert server.process.wait(30) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         server.log.close()
     assert f"{key}.listen" in server.text() and address in server.text() and "Address already in use" in server.text()
     assert "Traceback" not in server.text()
@@ -346,7 +339,7 @@ def test_a_tls_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: St
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         server = start(tmp_path, config, OCS_DIAMETER_LISTEN_TLS=address)
-        assert server.process.wait(30) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         server.log.close()
     assert f"diameter.listen_tls = '{address}'" in server.text() and "Address already in use" in server.text()
     assert "Traceback" not in server.text() and not (tmp_path / "data" / "redis" / "redis.log").exists()
@@ -382,7 +375,7 @@ def test_workers_share_the_tls_port_and_reload_certificates(tmp_path: Path, star
 
 def capabilities(address: tuple[str, int], context: ssl.SSLContext) -> int:
     """Result-Code of the CEA. Tries again while a worker has not yet noticed that the last connection ended."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     while (code := capabilities_once(address, context)) == 5012 and time.monotonic() < end:
         time.sleep(0.05)
     return code
@@ -390,7 +383,7 @@ def capabilities(address: tuple[str, int], context: ssl.SSLContext) -> int:
 
 def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
     with (
-        socket.create_connection(address, timeout=5) as tcp,
+        socket.create_connection(address, timeout=PATIENCE_S) as tcp,
         context.wrap_socket(tcp, server_hostname=HOST) as tls,
     ):
         tls.sendall(cer("pgw.example.net", origin_realm="example.net"))
@@ -404,7 +397,7 @@ def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
 def test_two_servers_do_not_share_a_folder(server: Server, start: Starts) -> None:
     server.wait_whole()
     second = start(server.folder)
-    assert second.process.wait(30) == 1
+    assert second.process.wait(PATIENCE_S) == 1
     second.log.close()
     assert "another ocs server uses it" in server.text()
     assert server.health()[0] == 200
@@ -414,7 +407,7 @@ def test_a_mistake_in_the_catalogue_stops_the_start(tmp_path: Path, start: Start
     catalogue = tmp_path / "catalogue.toml"
     catalogue.write_text('[catalogue]\ncurrency = "EUR"\n', encoding="utf-8")
     server = start(tmp_path, OCS_SERVER_CATALOGUE=str(catalogue))
-    assert server.process.wait(30) == 1
+    assert server.process.wait(PATIENCE_S) == 1
     server.log.close()
     assert str(catalogue) in server.text() and "Traceback" not in server.text()
     assert not (tmp_path / "data").exists()

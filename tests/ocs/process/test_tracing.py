@@ -18,9 +18,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.collector import Collector, attributes
 from tests.conftest import RedisServer
-from tests.faults.harness import COMMAND, CONFIG, Books, Serving, wait_for
+from tests.faults.harness import COMMAND, CONFIG, Books, Serving
 from tests.faults.pgw import Pgw
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, wait_for
 
 MSISDN, IMSI, STRANGER = "38668100001", "293408668100001", "38668199999"
 CREDIT = 10_000_000
@@ -104,7 +105,7 @@ def exemplars(serving: Serving) -> list[Any]:
     """Those of the latency histogram; each must be within its bucket."""
     url = f"http://{serving.facts()['metrics']}/metrics"
     asked = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text;version=1.0.0"})
-    with urllib.request.urlopen(asked, timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         text = answer.read().decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
@@ -140,7 +141,7 @@ def test_a_collector_that_is_away_or_refuses_disturbs_nothing(serve: Serve, away
         assert spans(serving, "exported") == 0
         began = time.monotonic()
         serving.process.terminate()
-        assert serving.process.wait(30) == 0 and time.monotonic() - began < 15
+        assert serving.process.wait(PATIENCE_S) == 0 and time.monotonic() - began < 15
     log = (serving.folder / "log").read_text()
     assert log.count("takes no spans: they are lost, charging goes on") == 1, "once a minute"
     assert MSISDN not in log and "Traceback" not in log
@@ -154,7 +155,7 @@ def test_without_the_packages_the_start_is_refused(tmp_path: Path) -> None:
     for words in (["serve"], ["check"]):
         done = subprocess.run(
             [*COMMAND, *words, "--config", "ocs.toml"],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 1, done.stderr
         assert "tracing.endpoint is set, and the package opentelemetry.exporter is not installed" in done.stderr

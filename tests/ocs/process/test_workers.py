@@ -23,7 +23,8 @@ from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.peer import OPEN_STATES, PeerState
 from protocol.watchdog import WatchState
-from tests.ocs.diameter.site import REALM, Listener, Site, ccr, cer, code_of, connection_of, until
+from tests.ocs.diameter.site import REALM, Listener, Site, ccr, cer, code_of, connection_of
+from tests.waiting import until
 
 PGW = "pgw.example.org"
 BIG = "zzz.example.org"

@@ -18,6 +18,7 @@ from tests.ocs.catalogue.test_ported_numbers import MOBILE
 from tests.ocs.charging.ccr import SMS, sms_to
 from tests.ocs.rules.world import CATALOGUE, Subscriber, World
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 ON_NET = CATALOGUE.read_text().replace(
     '[rate."sms.home.national"]',
@@ -155,6 +156,6 @@ async def test_it_follows_by_itself(files: Files, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(reader._catalogue, "use_ported", use_ported)
     following = asyncio.create_task(reader.follow())
     files.write("38640000000,other\n38640000001,other\n38640000002,other\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await used.wait()
     following.cancel()

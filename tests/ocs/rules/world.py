@@ -24,6 +24,7 @@ from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, MMS, Counted, at, ccr, messages, octets, seconds
 from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.books import empty_ledger, journal
+from tests.waiting import PATIENCE_S
 
 EUR = 1_000_000
 DAY_S = 86_400
@@ -100,7 +101,7 @@ class World:
     async def reply(self, request: CreditControlRequest) -> CreditControlAnswer | DiameterError:
         future: asyncio.Future[CreditControlAnswer | DiameterError] = asyncio.get_running_loop().create_future()
         self.service.handle(request, self.source, future.set_result)
-        return await asyncio.wait_for(future, 30)
+        return await asyncio.wait_for(future, PATIENCE_S)
 
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[Callable[[], Awaitable[list[Notice]]]]:
@@ -118,13 +119,13 @@ class World:
             marks += 1
             await self.ledger.announce(Notice("mark", str(marks), 0.0, "", ()))
             found = []
-            while (notice := await asyncio.wait_for(queue.get(), 5)).kind != "mark":
+            while (notice := await asyncio.wait_for(queue.get(), PATIENCE_S)).kind != "mark":
                 found.append(notice)
             return found
 
         task = asyncio.ensure_future(listen())
         try:
-            await asyncio.wait_for(subscribed.wait(), 5)
+            await asyncio.wait_for(subscribed.wait(), PATIENCE_S)
             yield heard
         finally:
             task.cancel()
