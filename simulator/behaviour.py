@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from simulator.clocks import Clock, Interruption
+from simulator.dialects import Dialect, load_dialect
 from simulator.meter import Meter, triggers_of
 from simulator.plan import PlannedSession
 from simulator.requests import (
@@ -30,8 +32,8 @@ from simulator.tally import SUCCESS, SessionReport, Tally, UsedService
 from simulator.wire import Answer
 
 RAR, ASR = "RAR", "ASR"
-UPDATE_FOLLOWS, DONE, UNABLE = 2002, 2001, 5012
-"""Result-Codes of RAA and ASA (RFC 8506 §5.5, RFC 6733 §8.5)."""
+DONE, UNABLE = 2001, 5012
+"""Result-Codes of a RAA and an ASA after which nothing follows (RFC 6733 §8.5)."""
 MAX_UPDATES = 10_000
 """Most updates of one session; more means that the server grants too little each time."""
 DATA = "data"
@@ -61,12 +63,16 @@ class SessionRun:
         ask: Ask,
         tally: Tally,
         dry: Dry = lambda msisdn: None,
+        dialect: Dialect | None = None,
     ) -> None:
         self._planned, self._session_id, self._clock, self._ask, self._tally = planned, session_id, clock, ask, tally
         self._dry = dry
+        self._dialect = dialect or load_dialect(planned.element.value)
         self._asked = Interruption()
         """Set when the server has sent RAR or ASR."""
         self._aborted = False
+        self._asked_s = planned.start_s
+        """Simulated time of the last request."""
         self._number = 0
         self._at_s = planned.start_s
         """Simulated time of the session."""
@@ -92,8 +98,9 @@ class SessionRun:
         """Where the subscriber is, and the moves to come, the next one last."""
         duration_s = max(planned.duration_s, 1.0)
         self._meters = []
-        for use in planned.uses:
-            record = UsedService(use.service, use.rating_group)
+        for wanted in planned.uses:
+            use = wanted if wanted.rating_group else replace(wanted, rating_group=self._dialect.rating_group)
+            record = UsedService(use.service, use.rating_group, service_identifier=self._dialect.service_identifier)
             self.report.services.append(record)
             self._meters.append(Meter(use, use.units / duration_s, record, use.units))
 
@@ -111,14 +118,18 @@ class SessionRun:
     def asked(self, command: str) -> int | None:
         """Result-Code of the answer to RAR or ASR, None = no answer. The session acts when it next waits."""
         reaction = self._planned.reaction
-        if reaction is Reaction.ASKS and self._planned.duration_s:
+        habit = self._dialect.rar if command == RAR else self._dialect.asr
+        if reaction is Reaction.ASKS and self._planned.duration_s and habit.acts:
             self._tally.asked[command, "asked again" if command == RAR else "ended"] += 1
             self._aborted = self._aborted or command == ASR
             self._asked.set()
-            return UPDATE_FOLLOWS if command == RAR else DONE
-        self._tally.asked[command, "silent" if reaction is Reaction.SILENT else "ignored"] += 1
-        if reaction is Reaction.SILENT:
+            return habit.result_code or None
+        silent = reaction is Reaction.SILENT or not habit.result_code
+        self._tally.asked[command, "silent" if silent else "ignored"] += 1
+        if silent:
             return None
+        if not habit.acts:
+            return habit.result_code
         return DONE if command == RAR else UNABLE
 
     # -- data and calls (SCUR) ----------------------------------------------------------------------------------------
@@ -300,14 +311,16 @@ class SessionRun:
             at=self._now(),
             subscriber=planned.subscriber,
             place=self._place,
-            parts=tuple(parts),
+            parts=tuple(self._asking(part) for part in parts),
             other_party=planned.other_party if planned.element is not Element.PGW else "",
             incoming=planned.incoming,
             charging_id=planned.index + 1,
             size_octets=planned.size_octets,
             forwarding=planned.forwarding,
             caller=planned.caller,
+            seconds=int(self._at_s - self._asked_s),
         )
+        self._asked_s = self._at_s
         self._number += 1
         sent = time.monotonic()
         answer = await self._ask(request, planned.lost_answers)
@@ -315,6 +328,10 @@ class SessionRun:
         if answer is None or answer.result_code // 1000 in (3, 5):
             self.report.uncertain = self.report.uncertain or any(part.used for part in parts)
         return answer
+
+    def _asking(self, part: ServicePart) -> ServicePart:
+        """Some clients always ask for the same amount."""
+        return replace(part, wanted=self._dialect.asks) if part.wanted == 0 else part
 
     def _now(self) -> int:
         """Unix seconds, noted as the session's last request."""

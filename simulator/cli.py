@@ -17,6 +17,7 @@ from rich.console import Console
 
 from simulator.cli_compare import compare_files
 from simulator.cli_load import generate_load
+from simulator.cli_network import print_peers
 from simulator.cli_options import (
     DEFAULT_CATALOGUE,
     CatalogueOption,
@@ -204,6 +205,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
 
 app.command("load")(generate_load)
 app.command("compare")(compare_files)
+app.command("peers")(print_peers)
 app.command("record")(record_capture)
 app.command("replay")(replay_file)
 

@@ -18,8 +18,9 @@ import uvloop
 from rich.console import Console
 
 from simulator.capture import captured_requests
-from simulator.elements import SERVER_REALM, SIMULATED_REALM, element_hosts
+from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
+from simulator.network import DIRECT, Network, PeerEntry, peer_entries
 from simulator.plan import Plan, make_plan
 from simulator.prices import PriceList
 from simulator.replay import Numbers, ReplayResult, SubscriberMap, replay
@@ -67,7 +68,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     plan = make_plan(scenario, options.seed, prices.package_prices)
     clear(options.folder)
     ports = free_port(DIAMETER_PORT), free_port(API_PORT), free_port()
-    config = write_config(options.folder, options.catalogue, ports)
+    config = write_config(options.folder, options.catalogue, ports, scenario.network)
     console.rule("[bold]online charging: a busy hour", align="left")
     with ServerProcess(config, ports[2], options.folder / "server.log"):
         console.print(f"server on 127.0.0.1:{ports[0]}, ledger on an embedded Redis that syncs every write to disk")
@@ -130,10 +131,10 @@ def clear(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int]) -> Path:
+def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], network: Network = DIRECT) -> Path:
     """The settings of the demo's server: as shipped, except ports, folder and peers."""
-    peers = [(host, SIMULATED_REALM) for host in element_hosts()] + [(host, CAPTURED_REALM) for host in CAPTURED_HOSTS]
-    peers += [(host, STORY_REALM) for host in STORY_HOSTS]
+    peers = [*peer_entries(network, SIMULATED_REALM), *(PeerEntry(host, CAPTURED_REALM) for host in CAPTURED_HOSTS)]
+    peers += [PeerEntry(host, STORY_REALM) for host in STORY_HOSTS]
     lines = [
         "# Written by ocs-sim.",
         "[diameter]",
@@ -149,7 +150,7 @@ def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int]) -> 
         "[server]",
         f'data_dir = "{(folder / "data").resolve()}"',
         f'catalogue = "{catalogue.resolve()}"',
-        *(f'[[peer]]\norigin_host = "{host}"\nrealm = "{realm}"' for host, realm in peers),
+        *(peer.toml() for peer in peers),
     ]
     path = folder / "ocs.toml"
     path.write_text("\n".join(lines) + "\n", "utf-8")

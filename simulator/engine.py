@@ -1,7 +1,6 @@
-"""Plays a plan in compressed time: five network elements, each a Diameter peer, and thousands of sessions.
+"""Plays a plan in compressed time: network elements, each a Diameter peer, and thousands of sessions.
 
-Every request is answered or repeated. Answers that the plan loses are dropped here, once; the request is then repeated
-with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier (RFC 6733 §3, RFC 8506 §5.7).
+Every request is answered or repeated (`delivery`). Answers that the plan loses are dropped, once.
 """
 
 from __future__ import annotations
@@ -14,23 +13,17 @@ from dataclasses import dataclass
 
 from simulator.behaviour import ASR, RAR, SessionRun
 from simulator.clocks import PacedClock, RunClock
-from simulator.dialects import Sender, origin_host, render
+from simulator.delivery import Delivery
+from simulator.deployment import Deployment, play_events
 from simulator.identifiers import new_run, session_id
-from simulator.peer import CMD_RAR, DiameterPeer, Identity, PeerError
+from simulator.peer import CMD_RAR
 from simulator.plan import Plan, PlannedSession
 from simulator.requests import Element, Kind, Request
 from simulator.tally import SUCCESS, Tally
-from simulator.wire import FLAG_REPEAT, Answer, read_answer
+from simulator.wire import Answer
 
-TX_S = 10.0
-"""Tx: seconds to wait for an answer before a repetition (RFC 8506 §13 recommends 10 s)."""
-MAX_REPEATS = 2
-"""Most repetitions of a request; then it counts as unanswered."""
 PROTOCOL_ERRORS = 3
 """First digit of their Result-Codes (RFC 6733 §7.1.3)."""
-RECONNECTS, RECONNECT_PAUSE_S = 50, 0.2
-"""A restarting server has ten seconds. (Tc of RFC 6733 §2.1 is 30 s: too long for compressed time.)"""
-FLAGS_AT = 4
 UNKNOWN_SESSION_ID = 5002
 MAX_TOP_UPS = 8
 """Most top-ups of a run."""
@@ -65,15 +58,14 @@ class Engine:
         self.tally = Tally()
         self.clock = clock or PacedClock(speed)
         self._plan, self._target, self._speed = plan, target, speed
-        self._peers: dict[Element, DiameterPeer] = {}
         self._runs: dict[str, SessionRun] = {}
         self._top_up = top_up
         self._topping_up: asyncio.Future[None] | None = None
         self._chance = random.Random(f"{seed}/identifiers")
         self._run = new_run()
         self._error: BaseException | None = None
-        self._reconnecting = asyncio.Lock()
-        self._gave_up = False
+        self.deployment = Deployment(plan.network, target, self.tally, self._asked, self._chance)
+        self._delivery = Delivery(self.deployment, self.tally, self.clock.repeat_after_s)
 
     async def run(self, on_progress: Callable[[], None] | None = None) -> Tally:
         """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is
@@ -81,21 +73,13 @@ class Engine:
         """
         gc.freeze()  # the plan is thousands of permanent objects: collecting them would count as latency
         try:
-            for element in sorted({session.element for session in self._plan.sessions}):
-                self._peers[element] = await self._connect(element)
+            await self.deployment.start({session.element for session in self._plan.sessions})
             await self._play(on_progress)
         finally:
             self.clock.close()
-            for peer in self._peers.values():
-                await peer.disconnect()
+            await self.deployment.stop()
             gc.unfreeze()
         return self.tally
-
-    async def _connect(self, element: Element) -> DiameterPeer:
-        identity = Identity(origin_host(element, self._target.realm), self._target.realm)
-        return await DiameterPeer.connect(
-            identity, self._target.host, self._target.port, rng=self._chance, asked=self._asked
-        )
 
     def _asked(self, command: int, session_id: str) -> int | None:
         """Handles a RAR or ASR of the server."""
@@ -115,24 +99,6 @@ class Engine:
         tally.topped_up.add(msisdn)
         self._topping_up = asyncio.get_running_loop().run_in_executor(None, self._top_up, msisdn)
 
-    async def _peer(self, element: Element) -> DiameterPeer:
-        """The element's connection, reconnected after a loss (RFC 3539 §3.4: reopen); closed if that fails for too
-        long.
-        """
-        if self._peers[element].is_open:
-            return self._peers[element]
-        async with self._reconnecting:
-            for _ in range(RECONNECTS):
-                if self._peers[element].is_open or self._gave_up:
-                    break
-                try:
-                    self._peers[element] = await self._connect(element)
-                    self.tally.reconnects += 1
-                except PeerError:
-                    await asyncio.sleep(RECONNECT_PAUSE_S)
-            self._gave_up = not self._peers[element].is_open
-        return self._peers[element]
-
     @property
     def progress(self) -> float:
         """Share of the plan's time that was played, 0 to 1."""
@@ -142,6 +108,8 @@ class Engine:
     async def _play(self, on_progress: Callable[[], None] | None) -> None:
         self.clock.restart()
         tasks: set[asyncio.Task[None]] = set()
+        events = asyncio.create_task(play_events(self.deployment, self._plan, self.clock))
+        events.add_done_callback(self._note_error)
         reporter = asyncio.create_task(self._report_progress(on_progress)) if on_progress else None
         try:
             for session in self._plan.sessions:
@@ -161,6 +129,7 @@ class Engine:
         finally:
             for task in tasks:
                 task.cancel()
+            events.cancel()
             if reporter is not None:
                 reporter.cancel()
         if on_progress:
@@ -176,72 +145,30 @@ class Engine:
             await asyncio.sleep(0.25)
 
     async def _session(self, planned: PlannedSession) -> None:
-        host = origin_host(planned.element, self._target.realm)
-        name = session_id(host, self._run, planned.index)
-        run = self._runs[name] = SessionRun(planned, name, self.clock, self._ask, self.tally, self._dry)
+        node = self.deployment.open(planned)
+        name = session_id(node.host, self._run, planned.index)
+        self.deployment.begin(name, planned, node)
+        dialect = node.sender.dialect
+        run = self._runs[name] = SessionRun(planned, name, self.clock, self._ask, self.tally, self._dry, dialect)
         self.tally.live_sessions += 1
         try:
             await run.run()
         finally:
             del self._runs[name]
+            self.deployment.end(name)
             self.tally.live_sessions -= 1
 
     # -- one request --------------------------------------------------------------------------------------------------
 
     async def _ask(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
         """Sends, waits, and repeats with T if no answer came (or it is to be lost). None = never answered."""
-        with self.clock.awaiting():
-            return await self._ask_until_answered(request, lost_answers)
-
-    async def _ask_until_answered(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
-        tally, peer = self.tally, await self._peer(request.element)
-        traffic = _traffic(request)
+        tally, traffic = self.tally, _traffic(request)
         tally.requests[traffic, request.kind.value] += 1
         tally.timeline[int(self.clock.now_s() // 60), traffic] += 1
-        hop_by_hop, end_to_end = peer.next_ids()
-        sender = Sender.of(request.element, self._target.realm, self._target.server_realm)
-        frame = render(request, sender, hop_by_hop=hop_by_hop, end_to_end=end_to_end)
-        first: Answer | None = None
-        if request.number in lost_answers:
-            first = await self._exchange(peer, frame, hop_by_hop)
-            tally.lost_on_purpose += 1
-            await asyncio.sleep(self.clock.repeat_after_s)
-            hop_by_hop = self._mark_repeat(peer, frame)
-        answer = await self._exchange(peer, frame, hop_by_hop)
-        for _ in range(MAX_REPEATS):
-            if answer is not None or self._gave_up:
-                break
-            peer = await self._peer(request.element)
-            answer = await self._exchange(peer, frame, self._mark_repeat(peer, frame))
+        with self.clock.awaiting():
+            first, answer = await self._delivery.ask(request, lost_answers)
         self._count(request, first, answer)
         return answer
-
-    def _mark_repeat(self, peer: DiameterPeer, frame: bytearray) -> int:
-        """Sets the T flag and returns the new Hop-by-Hop Identifier."""
-        hop_by_hop = peer.next_hop_by_hop()
-        frame[FLAGS_AT] |= FLAG_REPEAT
-        frame[12:16] = hop_by_hop.to_bytes(4, "big")
-        self.tally.repeats += 1
-        return hop_by_hop
-
-    async def _exchange(self, peer: DiameterPeer, frame: bytearray, hop_by_hop: int) -> Answer | None:
-        if not peer.is_open:
-            return None
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def done(answer: bytes, seconds: float) -> None:
-            if answer:
-                self.tally.latencies.add(seconds)
-            if not future.done():
-                future.set_result(answer)
-
-        peer.send(bytes(frame), hop_by_hop, done)
-        try:
-            octets = await asyncio.wait_for(future, TX_S)
-            return read_answer(octets) if octets else None
-        except TimeoutError:
-            peer.forget(hop_by_hop)
-            return None
 
     def _count(self, request: Request, first: Answer | None, answer: Answer | None) -> None:
         tally = self.tally

@@ -111,9 +111,6 @@ class LoadPeer(DiameterPeer):
             self._base_answer.set_result(frame)
         return False
 
-    def write(self, frame: bytearray) -> None:
-        self._write(frame)
-
 
 @dataclass(frozen=True, slots=True)
 class AnswerLayout:

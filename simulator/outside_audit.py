@@ -125,8 +125,7 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
     session = book.sessions.get(report.session_id, RecordedSession())
     reported: Counter[str] = Counter()
     for service in report.services:
-        key = "" if service.rating_group is None else str(service.rating_group)
-        reported[key] += service.used
+        reported[service.key] += service.used
         result.used_by_service[service.service or report.traffic] += service.used
     result.sessions_with_use += bool(reported.total())
     if report.uncertain:

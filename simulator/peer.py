@@ -42,9 +42,13 @@ CEA_TIMEOUT_S = 10.0
 """RFC 6733 does not limit the wait for a CEA; a server that takes longer is not working."""
 DPA_TIMEOUT_S = 2.0
 RESULT_SUCCESS = 2001
+REBOOTING, DO_NOT_WANT_TO_TALK_TO_YOU = 0, 2
+"""Disconnect-Cause (RFC 6733 §5.4.3)."""
 
 Asked = Callable[[int, str], int | None]
 """Called with command and Session-Id of the server's RAR or ASR; returns the answer's Result-Code, None = no answer."""
+Relayed = Callable[[bytes], None]
+"""Called with each request of the server but DWR and DPR; an agent passes it on."""
 AnswerCallback = Callable[[bytes, float], None]
 """Called with the answer's octets (b"" = the connection was lost) and the seconds since its request was written."""
 _HEAD = struct.Struct("!IIIII")
@@ -64,17 +68,30 @@ class Identity:
     host: str
     realm: str
     product: str = "ocs-sim"
+    application: int = APP_CREDIT_CONTROL
+    """Auth-Application-Id of its CER and CEA."""
+    state_id: int = 0
+    """Origin-State-Id of its CER; 0 = none."""
 
 
 class DiameterPeer(asyncio.Protocol):
     """One connection as a client. `send` queues a request; its callback gets the answer."""
 
-    def __init__(self, identity: Identity, *, rng: random.Random | None = None, asked: Asked | None = None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        rng: random.Random | None = None,
+        asked: Asked | None = None,
+        relayed: Relayed | None = None,
+    ) -> None:
         chance = rng or random.Random()  # for identifiers only: it does not change the simulation
         self.identity = identity
         self.server_host = ""
         """Origin-Host of the CEA."""
-        self._asked = asked or _does_nothing
+        self.via = ""
+        """Origin-Host of the agent that it is connected to."""
+        self._asked, self._relayed = asked or _does_nothing, relayed
         self.unsolicited = 0
         """Answers without a pending request (such as a second answer)."""
         self.closed = asyncio.get_running_loop().create_future()
@@ -92,12 +109,21 @@ class DiameterPeer(asyncio.Protocol):
 
     @classmethod
     async def connect(
-        cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None, asked: Asked | None = None
+        cls,
+        identity: Identity,
+        host: str,
+        port: int,
+        *,
+        rng: random.Random | None = None,
+        asked: Asked | None = None,
+        relayed: Relayed | None = None,
     ) -> DiameterPeer:
         """Connects and exchanges capabilities. Raises PeerError."""
         loop = asyncio.get_running_loop()
         try:
-            _, peer = await loop.create_connection(lambda: cls(identity, rng=rng, asked=asked), host, port)
+            _, peer = await loop.create_connection(
+                lambda: cls(identity, rng=rng, asked=asked, relayed=relayed), host, port
+            )
         except OSError as error:
             raise PeerError(
                 f"{identity.host}: no connection to {host}:{port} ({error}); is the server running?"
@@ -111,12 +137,12 @@ class DiameterPeer(asyncio.Protocol):
         peer.server_host = _origin_host(frame)
         return peer
 
-    async def disconnect(self) -> None:
+    async def disconnect(self, cause: int = DO_NOT_WANT_TO_TALK_TO_YOU) -> None:
         """Sends DPR, waits briefly for the DPA, closes (RFC 6733 §5.4)."""
         if self._transport is None or self._transport.is_closing():
             return
         with contextlib.suppress(PeerError):
-            await self._base_request(_dpr(self.identity), DPA_TIMEOUT_S)
+            await self._base_request(_dpr(self.identity, cause), DPA_TIMEOUT_S)
         self.abort()
 
     def abort(self) -> None:
@@ -146,13 +172,14 @@ class DiameterPeer(asyncio.Protocol):
     def send(self, frame: bytes | bytearray, hop_by_hop: int, done: AnswerCallback) -> None:
         """Queues an encoded request. Requests of one turn of the event loop are written at once."""
         self._waiting[hop_by_hop] = (done, time.perf_counter())
-        self._write(frame)
+        self.write(frame)
 
     def forget(self, hop_by_hop: int) -> bool:
         """Stops waiting for an answer; False if it has come."""
         return self._waiting.pop(hop_by_hop, None) is not None
 
-    def _write(self, frame: bytes | bytearray) -> None:
+    def write(self, frame: bytes | bytearray) -> None:
+        """Queues a message whose answer nobody waits for."""
         self._out.append(frame)
         if not self._flush_due:
             self._flush_due = True
@@ -170,7 +197,7 @@ class DiameterPeer(asyncio.Protocol):
         message.header.end_to_end_identifier = end_to_end
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._base_answer = future
-        self._write(message.as_bytes())
+        self.write(message.as_bytes())
         try:
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
@@ -219,7 +246,10 @@ class DiameterPeer(asyncio.Protocol):
             self.closed.set_result(error)
 
     def _answer_request(self, frame: bytes, command: int) -> None:
-        """Answers DWR, DPR, RAR and ASR; 3001 for anything else."""
+        """Answers DWR, DPR, RAR and ASR; 3001 for anything else. An agent passes on all but the first two."""
+        if self._relayed is not None and command not in (CMD_DWR, CMD_DPR):
+            self._relayed(frame)
+            return
         request: Any = Message.from_bytes(frame)
         session_id = getattr(request, "session_id", None)
         code: int | None = RESULT_SUCCESS
@@ -236,7 +266,7 @@ class DiameterPeer(asyncio.Protocol):
         answer.header.is_error = code == COMMAND_UNSUPPORTED
         if session_id is not None and command not in (CMD_DWR, CMD_DPR):
             answer.session_id = session_id
-        self._write(answer.as_bytes())
+        self.write(answer.as_bytes())
 
 
 def _does_nothing(command: int, session_id: str) -> int:
@@ -252,15 +282,31 @@ def _cer(identity: Identity, address: str) -> Any:
     request.vendor_id = VENDOR_3GPP
     request.product_name = identity.product
     request.supported_vendor_id = [VENDOR_3GPP]
-    request.auth_application_id = [APP_CREDIT_CONTROL]
+    request.auth_application_id = [identity.application]
+    if identity.state_id:
+        request.origin_state_id = identity.state_id
     return request
 
 
-def _dpr(identity: Identity) -> Any:
+def capabilities_answer(frame: bytes, identity: Identity, address: str) -> bytes:
+    """The CEA to a CER, 2001."""
+    answer: Any = Message.from_bytes(frame).to_answer()
+    answer.result_code = RESULT_SUCCESS
+    answer.origin_host = identity.host.encode()
+    answer.origin_realm = identity.realm.encode()
+    answer.host_ip_address = [address]
+    answer.vendor_id = VENDOR_3GPP
+    answer.product_name = identity.product
+    answer.supported_vendor_id = [VENDOR_3GPP]
+    answer.auth_application_id = [identity.application]
+    return bytes(answer.as_bytes())
+
+
+def _dpr(identity: Identity, cause: int) -> Any:
     request: Any = DisconnectPeerRequest()
     request.origin_host = identity.host.encode()
     request.origin_realm = identity.realm.encode()
-    request.disconnect_cause = 2  # DO_NOT_WANT_TO_TALK_TO_YOU
+    request.disconnect_cause = cause
     return request
 
 

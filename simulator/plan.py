@@ -20,6 +20,7 @@ from simulator.acts import (
 )
 from simulator.distributions import choose, poisson
 from simulator.journeys import Itinerary, Moves, in_session, itinerary
+from simulator.network import DIRECT, Network
 from simulator.requests import Element, Place, Reaction, Subscriber
 from simulator.scenario import Faults, Restart, Scenario, ServiceTraffic
 from simulator.scenario_people import ORDINARY, Habit
@@ -98,6 +99,7 @@ class Plan:
     pools: tuple[tuple[str, str], ...] = ()
     """MSISDNs of an owner, and of the second SIM that shares the owner's units."""
     disturbances: tuple[PlannedDisturbance, ...] = ()
+    network: Network = DIRECT
     restarts: tuple[Restart, ...] = ()
 
 
@@ -155,6 +157,7 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
         tuple(sorted(acts, key=lambda act: (act.at_s, act.reference))),
         tuple((owner.msisdn, second.msisdn) for owner, second in _pools(people)),
         scenario.disturbances,
+        scenario.network,
         scenario.restarts,
     )
 

@@ -15,6 +15,7 @@ from simulator.acts import Act, PlannedDisturbance
 from simulator.days import Days, Rhythm, read_days, read_rhythm, read_time
 from simulator.distributions import ALWAYS, Curve, Distribution, ScenarioError, number, read_curve
 from simulator.journeys import NO_RADIO, RAT_TYPES, Journey, Radio
+from simulator.network import DIRECT, Network, read_network
 from simulator.requests import Element, Place
 from simulator.scenario_people import (
     Habit,
@@ -159,6 +160,7 @@ class Scenario:
     pool_share: float = 0.0
     """Of the accounts: a second SIM of the subscriber before, whose units it shares (HOT-PKG-14)."""
     price_changes: tuple[PriceChange, ...] = ()
+    network: Network = DIRECT
 
 
 def load_scenario(name: str | Path) -> Scenario:
@@ -229,6 +231,7 @@ def _scenario(table: Mapping[str, object]) -> Scenario:
         disturbances=read_disturbances(table),
         pool_share=share_of(accounts, "second_sim_share", "accounts"),
         price_changes=tuple(_price_change(row, n) for n, row in rows_of(table, "price_list", "", needed=False)),
+        network=read_network(table),
     )
 
 

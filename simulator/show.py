@@ -104,7 +104,8 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
     latency = summary.latency
     console.print(
         f"{summary.requests:,} requests in {summary.wall_s:g} s ({summary.requests_per_s:,.0f}/s),"
-        f" {summary.unanswered} unanswered, {summary.repeats} repeated with T, {summary.sessions_died} sessions died;"
+        f" {summary.unanswered} unanswered, {summary.repeats} repeated with T ({summary.failovers} another way),"
+        f" {summary.sessions_died} sessions died;"
         f" answers in p50 {latency.p50_ms:.2f}, p99 {latency.p99_ms:.2f}, p99.9 {latency.p999_ms:.2f} ms"
     )
     console.print("results: " + _codes(summary.result_codes) + "; of services: " + _codes(summary.service_result_codes))

@@ -44,6 +44,10 @@ class RunSummary:
     unequal_repeats: int
     evaluated_anew: int
     """Repetitions of a refused opening or event, or after a protocol error, with another answer than the first."""
+    failovers: int
+    """Repetitions over another agent, or by another element."""
+    sessions_moved: int
+    """Sessions with which another element of their group went on."""
     requests_by_service: Mapping[str, int]
     requests_by_type: Mapping[str, int]
     result_codes: Mapping[str, int]
@@ -125,6 +129,8 @@ def summarise_run(tally: Tally, *, scenario: str, seed: int, speed: float, wall_
         repeats=tally.repeats,
         unequal_repeats=tally.unequal_repeats,
         evaluated_anew=tally.evaluated_anew,
+        failovers=tally.failovers,
+        sessions_moved=tally.moved,
         requests_by_service=dict(sorted(by_service.items())),
         requests_by_type=dict(sorted(by_type.items())),
         result_codes={str(code): count for code, count in sorted(tally.results.items())},

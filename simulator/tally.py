@@ -25,6 +25,13 @@ class UsedService:
     used: int = 0
     refused: int = 0
     """The Result-Code that ended it, or 0."""
+    service_identifier: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The service's name in the records (docs/RECORDS.md)."""
+        group = "" if self.rating_group is None else str(self.rating_group)
+        return group if self.service_identifier is None else f"{group}:{self.service_identifier}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,10 @@ class Tally:
     went_on: set[str] = field(default_factory=set)
     """Those whose session then got units after a RAR."""
     reconnects: int = 0
+    failovers: int = 0
+    """Requests that were sent again another way: through another agent, or by another element."""
+    moved: int = 0
+    """Sessions with which another element went on."""
     sessions: list[SessionReport] = field(default_factory=list)
     live_sessions: int = 0
     steps_kept: int = 0

@@ -20,6 +20,7 @@ CMD_CER, CMD_RAR, CMD_CCR, CMD_ASR, CMD_DWR, CMD_DPR = 257, 258, 272, 274, 280, 
 FLAG_REQUEST, FLAG_PROXIABLE, FLAG_ERROR, FLAG_REPEAT = 0x80, 0x40, 0x20, 0x10
 
 AVP_SESSION_ID, AVP_RESULT_CODE, AVP_ERROR_MESSAGE, AVP_ORIGIN_HOST = 263, 268, 281, 264
+AVP_ROUTE_RECORD, AVP_DESTINATION_HOST = 282, 293
 AVP_RATING_GROUP, AVP_SERVICE_IDENTIFIER, AVP_VALIDITY_TIME = 432, 439, 448
 AVP_CC_TIME, AVP_CC_SPECIFIC_UNITS, AVP_CC_TOTAL_OCTETS = 420, 417, 421
 AVP_CC_INPUT_OCTETS, AVP_CC_OUTPUT_OCTETS = 412, 414
@@ -123,6 +124,7 @@ class Answer:
     head: Head
     result_code: int = 0
     session_id: str = ""
+    origin_host: str = ""
     error_message: str = ""
     request_number: int = -1
     services: list[ServiceAnswer] = field(default_factory=list)
@@ -139,6 +141,8 @@ def read_answer(frame: bytes) -> Answer:
             answer.result_code = u32(frame, at)
         elif code == AVP_SESSION_ID:
             answer.session_id = frame[at:end].decode("utf-8", "replace")
+        elif code == AVP_ORIGIN_HOST:
+            answer.origin_host = frame[at:end].decode("utf-8", "replace")
         elif code == AVP_CC_REQUEST_NUMBER:
             answer.request_number = u32(frame, at)
         elif code == AVP_ERROR_MESSAGE:

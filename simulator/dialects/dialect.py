@@ -25,6 +25,22 @@ from simulator.requests import Element
 
 SHIPPED = files("simulator") / "dialects"
 VENDOR_3GPP = 10415
+KEYS = frozenset(
+    (
+        "source",
+        "element",
+        "units",
+        "avps",
+        "service",
+        "rar",
+        "asr",
+        "asks",
+        "rating_group",
+        "service_identifier",
+        "quirks",
+        "reasons",
+    )
+)
 UNITS = {"octets": "CC-Total-Octets", "seconds": "CC-Time", "messages": "CC-Service-Specific-Units"}
 CONDITIONS = (
     *("used", "wanted", "amount", "rated", "unit_reason", "service_reason", "changed", "triggered"),
@@ -92,10 +108,24 @@ class Dialect:
     asr: Reply
     asks: int
     """Units that it always requests; 0 = it leaves the amount to the server."""
+    rating_group: int | None
+    """Rating-Group of a use that has none in the scenario."""
+    service_identifier: int | None
+    """Service-Identifier of each service."""
     repeats_last_number: bool
     """Its termination has the CC-Request-Number of the request before."""
     reasons: Mapping[int, int]
     """Reporting-Reasons that it reports as others."""
+
+    @property
+    def tells_tariff_changes(self) -> bool:
+        """Whether use before and after a tariff change is reported apart."""
+        return any(_has(spec, "used_after") for spec in self.service)
+
+
+def _has(spec: AvpSpec, field: str) -> bool:
+    children = spec.value if isinstance(spec.value, tuple) else ()
+    return field in spec.fields or any(_has(child, field) for child in children)
 
 
 @lru_cache(maxsize=64)
@@ -114,7 +144,7 @@ def load_dialect(name: str) -> Dialect:
 
 
 def _dialect(name: str, table: Mapping[str, object]) -> Dialect:
-    unknown = set(table) - {"source", "element", "units", "avps", "service", "rar", "asr", "asks", "quirks", "reasons"}
+    unknown = set(table) - KEYS
     if unknown:
         raise DialectError(f"unknown key {', '.join(sorted(unknown))}")
     quirks = table.get("quirks", [])
@@ -130,6 +160,8 @@ def _dialect(name: str, table: Mapping[str, object]) -> Dialect:
         rar=_reply(table, "rar", "update"),
         asr=_reply(table, "asr", "termination"),
         asks=_whole(table, "asks"),
+        rating_group=_whole(table, "rating_group") or None,
+        service_identifier=_whole(table, "service_identifier") or None,
         repeats_last_number="termination_repeats_number" in quirks,
         reasons=_reasons(table.get("reasons", {})),
     )

@@ -131,11 +131,14 @@ def _shape_of(request: Request, sender: Sender) -> Shape:
 
 
 def _part_shape(part: ServicePart, dialect: Dialect) -> PartShape:
-    wanted = part.wanted is not None
     reason = part.reason if part.reason is None else dialect.reasons.get(part.reason, part.reason)
-    amount = bool(part.wanted or (wanted and dialect.asks))
-    uses = part.used is not None, wanted, amount, reason
-    return PartShape(part.rating_group is not None, *uses, bool(part.used_after), part.triggers)
+    uses = part.used is not None, part.wanted is not None, bool(part.wanted), reason
+    return PartShape(part.rating_group is not None, *uses, bool(_used_after(part, dialect)), part.triggers)
+
+
+def _used_after(part: ServicePart, dialect: Dialect) -> int:
+    """Use after a tariff change, if the dialect tells it apart."""
+    return part.used_after if dialect.tells_tariff_changes else 0
 
 
 def _values_of(request: Request, dialect: Dialect) -> dict[str, int | str]:
@@ -156,11 +159,12 @@ def _values_of(request: Request, dialect: Dialect) -> dict[str, int | str]:
     for index, part in enumerate(request.parts):
         used = part.used or 0
         values[f"rating_group{index}"] = part.rating_group or 0
-        values[f"used{index}"] = used - part.used_after
-        values[f"used_after{index}"] = part.used_after
-        up = (used - part.used_after) // 8  # a tenth or so of the traffic goes up
-        values[f"up{index}"], values[f"down{index}"] = up, used - part.used_after - up
-        values[f"wanted{index}"] = part.wanted or dialect.asks
+        after = _used_after(part, dialect)
+        values[f"used{index}"] = used - after
+        values[f"used_after{index}"] = after
+        up = (used - after) // 8  # a tenth or so of the traffic goes up
+        values[f"up{index}"], values[f"down{index}"] = up, used - after - up
+        values[f"wanted{index}"] = part.wanted or 0
     return values
 
 
@@ -259,7 +263,9 @@ def _encode_shape(shape: Shape, values: Values) -> bytes:
         command_flags=FLAG_REQUEST | FLAG_PROXIABLE, command_code=CMD_CCR, application_id=APP_CREDIT_CONTROL
     )
     known = _known_values(shape, values)
-    avps = list(_built(load_dialect(shape.dialect).avps, shape, known, values, None))
+    dialect = load_dialect(shape.dialect)
+    known["service_identifier"] = dialect.service_identifier
+    avps = list(_built(dialect.avps, shape, known, values, None))
     return bytes(Message(header, avps).as_bytes())
 
 

@@ -46,6 +46,7 @@ FIELDS = {
     "called_number": "its digits",
     # of one service
     "rating_group": "Rating-Group",
+    "service_identifier": "the dialect's Service-Identifier",
     "used": "units used",
     "up": "an eighth of them",
     "down": "the others",

@@ -138,9 +138,13 @@ def recorded(path: Path) -> Iterator[Any]:
 REPLAYED = {
     "open5gs": (
         OPEN5GS,
-        {1: ServicePart(None, wanted=0), 2: ServicePart(None, 200, 0, 3), 3: ServicePart(None, 9, reason=2)},
+        {
+            1: ServicePart(None, wanted=1_000_000),
+            2: ServicePart(None, 200, 1_000_000, 3),
+            3: ServicePart(None, 9, reason=2),
+        },
     ),
-    "kamailio": (KAMAILIO, {1: ServicePart(None, wanted=0)}),
+    "kamailio": (KAMAILIO, {1: ServicePart(100, wanted=5)}),
     "teravm": (TERAVM, {2: ServicePart(9, 2000, 1000, 3)}),
 }
 

@@ -148,7 +148,7 @@ async def test_a_lost_connection_is_made_again_and_the_request_repeated(grantor:
     engine = Engine(small_plan(), target, speed=SPEED, seed=3)
     running = asyncio.create_task(engine.run())
     await asyncio.sleep(0.7)
-    for peer in engine._peers.values():
+    for peer in engine.deployment.peers:
         peer.abort()
     tally = await running
     assert tally.reconnects >= 3
