@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ocs.accounts.errors import InputError, RefusedError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations, Ended
+from ocs.accounts.tries import Tries, begun, begun_before
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView
 from ocs.policy import life
@@ -37,6 +38,29 @@ class FeeResult:
     applied: bool
     """False = the reference was applied before; nothing was debited again."""
     price_micro_eur: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unblocked:
+    view: AccountView
+    applied: bool
+    """False = the reason did not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    applied: bool
+    """False = the account has this IMSI already."""
+    changed: bool
+    """Since the first try of the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaidOut:
+    applied: bool
+    """False = the reference was applied before; nothing was paid again."""
+    micro_eur: int
+    """By this request or an earlier try of it; 0 = by another request."""
 
 
 class LifeOperations:
@@ -66,7 +90,7 @@ class LifeOperations:
 
     async def unblock(
         self, msisdn: Msisdn, *, reason: BlockReason, by: By, reference: Reference | None = None
-    ) -> AccountView:
+    ) -> Unblocked:
         """Lift a reason of a block; the account is free when the last one is lifted. With a `reference`, the fee for it
         is debited in the same step, if it has one (HOT-REC-3).
 
@@ -77,14 +101,14 @@ class LifeOperations:
             raise RefusedError("by", f"a block for the reason {reason} is lifted by {allowed}")
         view = (await self._accounts.read(msisdn)).view
         if reason not in view.blocks:
-            return view
+            return Unblocked(view, False)
         fee = life.fee_of_lifting(reason)
         if fee is not None and reference is not None:
             await self._pay(view, fee, reference, lift=reason.value)
         else:
             with raising_refused():
                 await self._ledger.set_state(view.account_id, state="active", reason=reason.value, **self._when())
-        return (await self._accounts.read(msisdn)).view
+        return Unblocked((await self._accounts.read(msisdn)).view, True)
 
     async def freeze(self, msisdn: Msisdn, *, reference: Reference) -> FeeResult:
         """Freeze the number: the fee is debited and the account is blocked in one step (HOT-REC-3)."""
@@ -98,17 +122,21 @@ class LifeOperations:
 
     # -- who has the account
 
-    async def swap_sim(self, msisdn: Msisdn, *, imsi: Imsi, reference: Reference | None = None) -> bool:
+    async def swap_sim(
+        self, msisdn: Msisdn, *, imsi: Imsi, reference: Reference | None = None, tries: Tries | None = None
+    ) -> Swapped:
         """A new SIM of the same number; credit and products stay, blocks for loss and theft are lifted (HOT-ACC-11).
-        With a `reference` the fee is debited first. False = the account has this IMSI already.
+        With a `reference` the fee is debited first.
 
         RefusedError: "exists", "opening", "credit".
         """
         view = await self._may(msisdn, Happening.CHANGE_SIM)
+        before = await begun(tries, lambda: {"imsi": view.imsi})
         if reference is not None:
             await self._pay(view, Fee.SIM_REPLACEMENT, reference)
         with raising_refused():
-            return await self._ledger.change_imsi(view.account_id, imsi=imsi, **self._when())
+            applied = await self._ledger.change_imsi(view.account_id, imsi=imsi, **self._when())
+        return Swapped(applied, changed=before["imsi"] != imsi)
 
     async def change_number(self, msisdn: Msisdn, *, new: Msisdn) -> bool:
         """Another number for the account. Called again after a crash, also when the old number is gone: it finishes.
@@ -122,38 +150,57 @@ class LifeOperations:
         """Another owner of the number: its fee is debited (HOT-REC-3). Who it is, the ledger does not know."""
         return await self.fee(msisdn, fee=Fee.OWNERSHIP_CHANGE, reference=reference)
 
-    async def port_out(self, msisdn: Msisdn, *, reference: Reference) -> Ended:
+    async def port_out(self, msisdn: Msisdn, *, reference: Reference, tries: Tries | None = None) -> Ended:
         """The number goes to another operator: what commitments cost is debited as far as there is credit (HOT-REC-4),
         refundable credit is paid out and the account ends, in one step; the number is free (HOT-ACC-10).
         """
-        return await self._accounts.terminate(msisdn, reason=PayOut.PORT_OUT.value, pay_out=reference)
+        return await self._accounts.terminate(msisdn, reason=PayOut.PORT_OUT.value, pay_out=reference, tries=tries)
 
     # -- money
 
-    async def pay_out(self, msisdn: Msisdn, *, reason: PayOut, reference: Reference) -> int:
-        """Pay the refundable credit out, once per reference (HOT-ACC-10). Returns micro-EUR; 0 = the reference was
-        applied before. A data-only tariff ends with it, and what its commitment costs is debited first (HOT-REC-4).
+    async def pay_out(
+        self, msisdn: Msisdn, *, reason: PayOut, reference: Reference, tries: Tries | None = None
+    ) -> PaidOut:
+        """Pay the refundable credit out, once per reference (HOT-ACC-10). A data-only tariff ends with it, and what its
+        commitment costs is debited first (HOT-REC-4).
 
         RefusedError: "state", "nothing", "reason" (the rule does not allow it).
         """
         view = (await self._accounts.read(msisdn)).view
+        tariff = await self._ends_with_pay_out(view, reason, tries)
+        ends = last_shares(view, self._now(), (tariff["package"],)) if reason is PayOut.DATA_ONLY else {}
+        with raising_refused():
+            amount = await self._ledger.pay_out(
+                view.account_id,
+                reference=reference,
+                reason=reason.value,
+                states=tuple(tariff["states"]),
+                shares=ends,
+                **self._when(),
+            )
+            if reason is PayOut.DATA_ONLY:
+                for each in view.subscriptions:
+                    if each.instance in tariff["instances"]:
+                        when = self._when()
+                        await self._ledger.unsubscribe(view.account_id, each.instance, at_once=True, **when)
+        return PaidOut(bool(amount), amount or view.refunded_micro_eur - tariff["refunded"])
+
+    async def _ends_with_pay_out(self, view: AccountView, reason: PayOut, tries: Tries | None) -> dict[str, Any]:
+        """What the first try found: states in which it is paid, and the tariff that ends. RefusedError "reason"."""
+        if (kept := await begun_before(tries)) is not None:
+            return kept
         tariff = self._sold.products.get(view.package)
         units = [each.unit for each in tariff.terms.buckets] if tariff is not None else []
         states = life.pay_out_states(reason, units)
         if not states:
             raise RefusedError("reason", "the account has no data-only package that could end (HOT-ACC-10)")
-        names = tuple(state.value for state in states)
-        ends = last_shares(view, self._now(), (view.package,)) if reason is PayOut.DATA_ONLY else {}
-        with raising_refused():
-            amount = await self._ledger.pay_out(
-                view.account_id, reference=reference, reason=reason.value, states=names, shares=ends, **self._when()
-            )
-            if reason is PayOut.DATA_ONLY:
-                for each in view.subscriptions:
-                    if each.product == view.package:
-                        when = self._when()
-                        await self._ledger.unsubscribe(view.account_id, each.instance, at_once=True, **when)
-        return amount
+        facts = {
+            "states": [state.value for state in states],
+            "package": view.package,
+            "instances": [each.instance for each in view.subscriptions if each.product == view.package],
+            "refunded": view.refunded_micro_eur,
+        }
+        return await begun(tries, lambda: facts)
 
     async def fee(self, msisdn: Msisdn, *, fee: str, reference: Reference) -> FeeResult:
         """Debit a one-off fee of the catalogue once per reference, in any state of the account (HOT-REC-3).

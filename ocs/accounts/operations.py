@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from ocs.accounts.errors import InputError, UnknownError, raising_refused
 from ocs.accounts.first_look import FirstLook
 from ocs.accounts.inputs import Reference
+from ocs.accounts.tries import Tries, begun, begun_before
 from ocs.ledger.contract.groups import TransferLedger
 from ocs.ledger.contract.operations import AccountLedger
-from ocs.ledger.contract.views import AccountView, PoolView
+from ocs.ledger.contract.views import STATES, AccountView, PoolView
 from ocs.policy import puk as puks
 from ocs.policy.commitments import last_shares
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
@@ -37,6 +38,7 @@ class Ledger(AccountLedger, TransferLedger, Protocol):
     def partitions(self) -> int: ...
 
     async def find_subscriber(self, identity: str) -> str | None: ...
+    async def locate(self, account_id: str) -> str | None: ...
 
 
 class Offer(Protocol):
@@ -89,6 +91,10 @@ class Ended:
     """What the early ends of commitments cost (HOT-REC-4)."""
     unpaid_micro_eur: int
     """Part of it that the credit did not cover."""
+    paid_out_micro_eur: int
+    account_id: str
+    applied: bool = True
+    """False = an earlier try of the request did it; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,21 +234,38 @@ class AccountOperations:
         after = await self._view(msisdn, account_id)
         return BlockResult((before.state == BLOCKED) != (state == BLOCKED), after.state)
 
-    async def terminate(self, msisdn: Msisdn, *, reason: str = "care", pay_out: str = "") -> Ended:
+    async def terminate(
+        self, msisdn: Msisdn, *, reason: str = "care", pay_out: str = "", tries: Tries | None = None
+    ) -> Ended:
         """End the account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6).
         What commitments cost is debited first, as far as there is credit (HOT-REC-4). `pay_out`: reference under which
         refundable credit is paid out (HOT-ACC-10). What it has in transit arrives, or returns, before (HOT-GRP-2).
+
+        `tries`: a repetition ends the account of the first try, never one that has the number since.
         """
-        account_id = await self.find(msisdn)
+        account_id, before = await self._ending(msisdn, tries)
         with raising_refused():
             await self._ledger.continue_transfers(account_id, before=self._now(), **self._when())
         view = await self._view(msisdn, account_id)
+        if view.state == STATES["t"]:
+            return _ended_before(view, before)
         shares = last_shares(view, self._now())
         with raising_refused():
             unpaid = await self._ledger.terminate_account(
-                view.account_id, reason=reason, pay_out=pay_out, shares=shares, **self._when()
+                account_id, reason=reason, pay_out=pay_out, shares=shares, **self._when()
             )
-        return Ended(tuple(share for each in shares.values() for share in each), unpaid)
+        after = await self._view(msisdn, account_id)
+        paid_out = after.refunded_micro_eur - before["refunded"]
+        return Ended(tuple(share for each in shares.values() for share in each), unpaid, paid_out, account_id)
+
+    async def _ending(self, msisdn: Msisdn, tries: Tries | None) -> tuple[str, dict[str, Any]]:
+        """Id of the account that the request ends, and what it was before the first try."""
+        kept = await begun_before(tries)
+        if kept is None:
+            view = (await self.read(msisdn)).view
+            kept = await begun(tries, lambda: _before_the_end(view, self._now()))
+        with raising_refused():
+            return await self._ledger.locate(kept["account_id"]) or kept["account_id"], kept
 
     async def move(self, msisdn: Msisdn, *, partition: int) -> MoveResult:
         """Move the account to another partition; charging goes on meanwhile. After a crash, the same call resumes.
@@ -368,6 +391,29 @@ class AccountOperations:
         account_id = await self.find(msisdn)
         with raising_refused():
             return await self._ledger.lift_measure(account_id, kind=kind, name=name, **self._when())
+
+
+def _before_the_end(view: AccountView, now: int) -> dict[str, Any]:
+    shares = [share for each in last_shares(view, now).values() for share in each]
+    return {
+        "account_id": view.account_id,
+        "spent": view.spent_micro_eur,
+        "refunded": view.refunded_micro_eur,
+        "shares": [asdict(share) for share in shares],
+    }
+
+
+def _ended_before(view: AccountView, before: dict[str, Any]) -> Ended:
+    """What an earlier try of the request did."""
+    shares = tuple(BenefitShare(**each) for each in before["shares"])
+    debited = view.spent_micro_eur - before["spent"]
+    return Ended(
+        shares,
+        unpaid_micro_eur=max(sum([each.micro_eur for each in shares]) - debited, 0),
+        paid_out_micro_eur=view.refunded_micro_eur - before["refunded"],
+        account_id=view.account_id,
+        applied=False,
+    )
 
 
 def _no_account(msisdn: Msisdn) -> UnknownError:

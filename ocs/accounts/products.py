@@ -17,6 +17,7 @@ import orjson
 from ocs.accounts.errors import RefusedError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
+from ocs.accounts.tries import Tries
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, SubscriptionState
 from ocs.policy import packs, tariffs
@@ -62,7 +63,8 @@ class Ordered:
     applied: bool
     """False = the reference was applied before; nothing was changed."""
     state: str
-    """"active": it has begun; "armed", "planned", or "next": it follows the present one."""
+    """"active": it has begun; "armed", "planned", or "next": it follows the present one; "": it was applied before, and
+    is no more."""
     at: int
     """Unix seconds at which it begins; 0 = at its first use."""
 
@@ -75,15 +77,6 @@ class Cancelled:
     """What the early end of a commitment cost (HOT-REC-4)."""
     applied: bool = True
     """False = an earlier try of the request did it; nothing was changed."""
-
-
-class Tries(Protocol):
-    """All tries of one request. What the first one is about to do is kept before it does it."""
-
-    async def planned(self) -> bytes | None: ...
-
-    async def plan(self, what: bytes) -> bytes:
-        """Returns what is kept: of two tries at once, the first."""
 
 
 class ProductOperations:
@@ -117,16 +110,18 @@ class ProductOperations:
         view = await self._view(msisdn)
         return await self._order(view, product, reference, tariffs.change(view, product, self._now()), actor)
 
-    async def restart(self, msisdn: Msisdn, *, product: Product, reference: Reference, actor: Actor = CARE) -> bool:
-        """Begin a period of a tariff now, also of the one that runs (HOT-PKG-2). False = the reference was applied
-        before. RefusedError: "commitment", "planned" (HOT-PKG-17), "credit", "state".
+    async def restart(self, msisdn: Msisdn, *, product: Product, reference: Reference, actor: Actor = CARE) -> Ordered:
+        """Begin a period of a tariff now, also of the one that runs (HOT-PKG-2). RefusedError: "commitment", "planned"
+        (HOT-PKG-17), "credit", "state".
         """
         view = await self._view(msisdn)
         self._payer(actor, product, view)
         refused = tariffs.restart_refuses(view, product, self._now())
         if refused is not None:
             raise _refused(refused)
-        return await self._accounts.activate(msisdn, package=product.terms, reference=reference)
+        if await self._accounts.activate(msisdn, package=product.terms, reference=reference):
+            return Ordered(True, "active", self._now())
+        return _applied_before((await self._accounts.read(msisdn)).view, reference)
 
     async def cancel(
         self,
@@ -207,7 +202,7 @@ class ProductOperations:
             return Ordered(True, "next", decision.at)
         if isinstance(decision, Refused):
             if any(each.reference == reference for each in view.subscriptions):
-                return Ordered(False, "", 0)  # the rules refuse a second one because the first was applied
+                return _applied_before(view, reference)  # the rules refuse a second one because of it
             raise _refused(decision)
         starts_at = decision.at if isinstance(decision, Plan) else 0
         armed = isinstance(decision, Buy) and decision.armed
@@ -221,8 +216,21 @@ class ProductOperations:
                 separate=payer is Payer.SEPARATE,
                 **when,
             )
+        if not applied:
+            return _applied_before(await self._ledger.read(view.account_id, **when), reference)
         state = "planned" if starts_at else "armed" if armed else "active"
         return Ordered(applied, state, starts_at or (0 if armed else now))
+
+
+def _applied_before(view: AccountView | None, reference: Reference) -> Ordered:
+    """What became of the order under the reference."""
+    subscriptions = view.subscriptions if view is not None else ()
+    held = next((each for each in subscriptions if each.reference == reference), None)
+    if held is None:
+        return Ordered(False, "", 0)
+    if held.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED):
+        return Ordered(False, held.state.value, held.starts_at)
+    return Ordered(False, "active", held.starts_at)
 
 
 def _decoded(kept: bytes) -> End:

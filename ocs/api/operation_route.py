@@ -158,6 +158,8 @@ async def _noted(call: Call, work: Callable[[], Awaitable[Response]]) -> Respons
         response.headers[REPLAYED] = "true"
     if trail.is_noted(call):
         after = await _after(call) if call.operation.changes and response.status_code < 300 else before
+        if before is not None and before.account_id != call.account_id:
+            before = None  # the number has another account since the operation
         await trail.note(call, response.status_code, before, after)
     return response
 

@@ -159,7 +159,8 @@ def activate(
     async def work(backend: Backend) -> None:
         terms = _on_sale(backend, package)
         done = await backend.products.restart(number, product=backend.catalogue.products[terms.id], reference=once)
-        print(f"{number}: {package} {'is active' if done else 'was activated before under this reference: no change'}")
+        said = "is active" if done.applied else "was activated before under this reference: no change"
+        print(f"{number}: {package} {said}")
 
     with_backend(config, OpenMode.WRITE, work)
 

@@ -94,9 +94,8 @@ def unblock(
     number, once = inputs.msisdn(msisdn), inputs.reference(reference) if reference else None
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        before = (await backend.accounts.read(number)).view
         after = await backend.life.unblock(number, reason=reason, by=by, reference=once)
-        return _state(number, after, before.blocks != after.blocks, "unblocked")
+        return _state(number, after.view, after.applied, "unblocked")
 
     _do(config, json, work)
 
@@ -176,7 +175,7 @@ def swap_sim(
     once, puk1 = inputs.reference(reference) if reference else None, inputs.puk(puk) if puk else ""
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        changed = await backend.life.swap_sim(number, imsi=subscriber, reference=once)
+        changed = (await backend.life.swap_sim(number, imsi=subscriber, reference=once)).applied
         if puk1:
             await backend.groups.set_puk(number, puk=puk1)
         return {"changed": changed}, f"{number}: {'has the new SIM' if changed else 'has this SIM already: no change'}"
@@ -213,10 +212,8 @@ def port_out(
         raise WrongCallError("this cannot be undone: confirm it with --yes")
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        account_id = await backend.accounts.find(number)
         ended = await backend.life.port_out(number, reference=once)
-        view = await backend.ledger.read(account_id, **backend.when())
-        paid = view.refunded_micro_eur if view is not None else 0
+        paid = ended.paid_out_micro_eur
         facts: dict[str, object] = {
             "refunded_micro_eur": paid,
             "shares_micro_eur": sum([each.micro_eur for each in ended.shares]),
@@ -241,7 +238,7 @@ def pay_out(
         raise WrongCallError("the command port-out pays out and ends the account in one step")
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        amount = await backend.life.pay_out(number, reason=reason, reference=once)
+        amount = (await backend.life.pay_out(number, reason=reason, reference=once)).micro_eur
         done = f"{format_eur(amount)} EUR are paid out" if amount else f"{once} was applied before: no change"
         return {"refunded_micro_eur": amount}, f"{number}: {done}"
 

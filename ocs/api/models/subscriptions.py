@@ -223,7 +223,7 @@ def ordered(wanted: Product, reference: str, done: Ordered, call: Call) -> Order
     return OrderDone(
         product=wanted.id,
         reference=reference,
-        state=done.state if done.applied else "done before",  # type: ignore[arg-type]
+        state=done.state if done.applied or (call.repeated and done.state) else "done before",  # type: ignore[arg-type]
         begins_at=call.time(done.at),
         price=format_eur(wanted.terms.price_micro_eur),
     )

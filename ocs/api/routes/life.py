@@ -54,7 +54,9 @@ async def unblock(msisdn: MsisdnPath, reason: BlockReason, body: Lift, call: The
     """Lift a reason of a block; the account is free when the last one is lifted (HOT-ACC-11, HOT-REC-3)."""
     by = By.CARE if call.role is Role.CARE else By.SUBSCRIBER
     reference = call.reference(body.reference) if body.fee else None
-    return _blocked(await call.backend.life.unblock(msisdn, reason=reason, by=by, reference=reference))
+    done = await call.backend.life.unblock(msisdn, reason=reason, by=by, reference=reference)
+    call.applied(done.applied or not call.repeated)
+    return _blocked(done.view)
 
 
 def _paid(fee: str, reference: str, done: FeeResult, call: Call) -> FeePaid:
@@ -98,10 +100,11 @@ async def swap_sim(msisdn: MsisdnPath, body: NewSim, call: TheCall) -> Changed:
     error, the same request finishes it.
     """
     reference = call.reference(body.reference) if body.fee else None
-    changed = await call.backend.life.swap_sim(msisdn, imsi=body.imsi, reference=reference)
+    done = await call.backend.life.swap_sim(msisdn, imsi=body.imsi, reference=reference, tries=call.repetition)
+    call.applied(done.applied or not call.repeated)
     if body.puk is not None:
         await call.backend.groups.set_puk(msisdn, puk=body.puk)
-    return Changed(changed=changed)
+    return Changed(changed=done.changed)
 
 
 @router.post("/number", operation_id="life.change_number")
@@ -124,9 +127,9 @@ async def pay_out(msisdn: MsisdnPath, body: PayOutOrder, call: TheCall) -> PaidO
     if body.reason is PayOut.PORT_OUT:
         raise InputError("reason", "port-out pays out and ends the account in one step: see port-out")
     reference = call.reference(body.reference)
-    amount = await call.backend.life.pay_out(msisdn, reason=body.reason, reference=reference)
-    call.applied(bool(amount))
-    return PaidOut(reference=reference, amount=format_eur(amount) if amount else None)
+    done = await call.backend.life.pay_out(msisdn, reason=body.reason, reference=reference, tries=call.repetition)
+    call.applied(done.applied)
+    return PaidOut(reference=reference, amount=format_eur(done.micro_eur) if done.micro_eur else None)
 
 
 @router.post("/port-out", operation_id="life.port_out")
@@ -134,16 +137,14 @@ async def port_out(msisdn: MsisdnPath, body: PortOut, call: TheCall) -> Ended:
     """The number goes to another operator: refundable credit is paid out, the account ends for good (HOT-ACC-10)."""
     _confirmed(msisdn, body)
     reference = call.reference(body.reference)
-    before = (await call.backend.accounts.read(msisdn)).view
-    return await _ended(call, before, await call.backend.life.port_out(msisdn, reference=reference))
+    return _ended(call, await call.backend.life.port_out(msisdn, reference=reference, tries=call.repetition))
 
 
 @router.post("/end", operation_id="life.end")
 async def end(msisdn: MsisdnPath, body: End, call: TheCall) -> Ended:
     """End the account for good: its credit and units are lost, its number is free (HOT-ACC-6)."""
     _confirmed(msisdn, body)
-    before = (await call.backend.accounts.read(msisdn)).view
-    return await _ended(call, before, await call.backend.accounts.terminate(msisdn))
+    return _ended(call, await call.backend.accounts.terminate(msisdn, tries=call.repetition))
 
 
 def _confirmed(msisdn: Msisdn, body: End) -> None:
@@ -151,11 +152,11 @@ def _confirmed(msisdn: Msisdn, body: End) -> None:
         raise InputError("confirm_msisdn", "it is not the number of the account: this cannot be undone")
 
 
-async def _ended(call: Call, before: AccountView, done: AccountEnded) -> Ended:
-    after = await call.backend.ledger.read(before.account_id, **call.backend.when())
-    paid_out = after.refunded_micro_eur - before.refunded_micro_eur if after is not None else 0
+def _ended(call: Call, done: AccountEnded) -> Ended:
+    call.account_id = done.account_id
+    call.applied(done.applied)
     return Ended(
-        paid_out=format_eur(paid_out),
+        paid_out=format_eur(done.paid_out_micro_eur),
         shares=shares(done.shares),
         unpaid=format_eur(done.unpaid_micro_eur),
     )

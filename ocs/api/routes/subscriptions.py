@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ocs.accounts import inputs
 from ocs.accounts.balance import balance_of
-from ocs.accounts.products import Ordered
 from ocs.api.call import Call, TheCall
 from ocs.api.models import subscriptions as models
 from ocs.api.models.common import MsisdnPath
@@ -73,8 +72,8 @@ async def change(msisdn: MsisdnPath, body: Order, call: TheCall) -> OrderDone:
 async def restart(msisdn: MsisdnPath, body: Order, call: TheCall) -> OrderDone:
     """Begin a period of a tariff now, also of the one that runs: it is paid, and its units are new (HOT-PKG-2)."""
     wanted, reference = _product(body.product, call), call.reference(body.reference)
-    applied = await call.backend.products.restart(msisdn, product=wanted, reference=reference, actor=call.actor)
-    return models.ordered(wanted, reference, Ordered(applied, "active", call.backend.environment.now()), call)
+    done = await call.backend.products.restart(msisdn, product=wanted, reference=reference, actor=call.actor)
+    return models.ordered(wanted, reference, done, call)
 
 
 @router.delete("/subscriptions/{product}", operation_id="subscriptions.cancel")

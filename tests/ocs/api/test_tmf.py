@@ -65,7 +65,7 @@ async def listed(desk: Desk, path: str, schema: dict[str, Any], role: Role = Rol
 async def with_tariff(desk: Desk) -> None:
     """OWN has a tariff: 1500 min, 1500 SMS, 9 GB."""
     product = desk.backend.catalogue.products["MINI"]
-    assert await desk.backend.products.restart(Msisdn(OWN), product=product, reference=Reference("tariff"))
+    assert (await desk.backend.products.restart(Msisdn(OWN), product=product, reference=Reference("tariff"))).applied
 
 
 # -- TMF654

@@ -87,8 +87,8 @@ async def test_an_inactive_account_gets_its_refundable_credit_once(world: World)
         await life.pay_out(number_of(user), reason=PayOut.INACTIVE, reference=Reference("P1"))
     assert active.value.code == "state"
     world.now += 90 * DAY_S
-    assert await life.pay_out(number_of(user), reason=PayOut.INACTIVE, reference=Reference("P1")) == 20 * EUR
-    assert await life.pay_out(number_of(user), reason=PayOut.INACTIVE, reference=Reference("P1")) == 0
+    paid = [await life.pay_out(number_of(user), reason=PayOut.INACTIVE, reference=Reference("P1")) for _ in range(2)]
+    assert [(each.applied, each.micro_eur) for each in paid] == [(True, 20 * EUR), (False, 0)]
     view = await user.view()
     assert (view.credit_micro_eur, view.promotional_micro_eur, view.refunded_micro_eur) == (5 * EUR, 5 * EUR, 20 * EUR)
     assert [(each["debit"], each["reason"]) for each in await user.events("pay_out")] == [(20 * EUR, "inactive")]
@@ -101,8 +101,8 @@ async def test_an_inactive_account_gets_its_refundable_credit_once(world: World)
 @rule("HOT-ACC-10")
 async def test_the_end_of_a_data_only_package_pays_out(world: World) -> None:
     user, life = await world.subscriber(20, "GIGA-MINI"), life_of(world)
-    amount = await life.pay_out(number_of(user), reason=PayOut.DATA_ONLY, reference=Reference("P1"))
-    assert amount == 20 * EUR - 6_990_000
+    paid = await life.pay_out(number_of(user), reason=PayOut.DATA_ONLY, reference=Reference("P1"))
+    assert paid.micro_eur == 20 * EUR - 6_990_000
     assert (await user.view()).package == ""
     other = await world.subscriber(20, "MINI")
     with pytest.raises(AccountError) as refused:
@@ -180,8 +180,8 @@ async def test_the_pay_out_of_a_data_only_tariff_pays_its_shares_first(world: Wo
     await world.price_lists(shipped.replace("[package.GIGA-MINI] # data only\n", committed))
     user = await world.subscriber(20, "GIGA-MINI")
     world.now += 10 * DAY_S
-    amount = await life_of(world).pay_out(number_of(user), reason=PayOut.DATA_ONLY, reference=Reference("P1"))
-    assert amount == 3_010_000
+    paid = await life_of(world).pay_out(number_of(user), reason=PayOut.DATA_ONLY, reference=Reference("P1"))
+    assert paid.micro_eur == 3_010_000
     assert await shares(user) == [("fee", 10 * EUR, 0)]
     assert (await user.view()).package == ""
 
@@ -199,8 +199,8 @@ async def test_an_account_is_free_when_its_last_block_is_lifted(world: World) ->
     with pytest.raises(AccountError) as refused:
         await life.unblock(number_of(user), reason=BlockReason.STOLEN, by=By.SUBSCRIBER)
     assert refused.value.code == "by"
-    assert (await life.unblock(number_of(user), reason=BlockReason.STOLEN, by=By.CARE)).state == "blocked"
-    assert (await life.unblock(number_of(user), reason=BlockReason.CARE, by=By.CARE)).state == "active"
+    assert (await life.unblock(number_of(user), reason=BlockReason.STOLEN, by=By.CARE)).view.state == "blocked"
+    assert (await life.unblock(number_of(user), reason=BlockReason.CARE, by=By.CARE)).view.state == "active"
     assert await user.may_call(FRIEND) == 2001
     told = [(each["state"], each["reason"]) for each in await user.events("state")]
     assert told == [("b", "stolen"), ("b", "care"), ("b", "stolen"), ("a", "care")]
@@ -255,7 +255,7 @@ async def test_each_one_off_fee_is_a_transaction(world: World) -> None:
     await life.transfer_ownership(number_of(user), reference=Reference("O"))
     await life.block(number_of(user), reason=BlockReason.NON_PAYMENT)
     after = await life.unblock(number_of(user), reason=BlockReason.NON_PAYMENT, by=By.CARE, reference=Reference("U"))
-    assert (after.state, after.credit_micro_eur) == ("active", 30 * EUR)
+    assert (after.view.state, after.view.credit_micro_eur) == ("active", 30 * EUR)
     named = ["CONNECTION", "SIM-REPLACEMENT", "OWNERSHIP-CHANGE", "UNBLOCKING"]
     assert await fees(user) == [(name, 5 * EUR) for name in named]
     assert (await user.view()).subscriptions == ()
@@ -272,9 +272,9 @@ async def test_a_new_sim_keeps_credit_and_products_and_lifts_the_block(world: Wo
     await call.take("I", seconds(want=60))
     await life.block(number_of(user), reason=BlockReason.STOLEN)
     async with world.hearing() as heard:
-        assert await life.swap_sim(number_of(user), imsi=NEW_IMSI)
+        assert (await life.swap_sim(number_of(user), imsi=NEW_IMSI)).applied
         assert [(each.kind, each.reason) for each in await heard()] == [("abort", "identity")]
-    assert not await life.swap_sim(number_of(user), imsi=NEW_IMSI)
+    assert not (await life.swap_sim(number_of(user), imsi=NEW_IMSI)).applied
     view = await user.view()
     assert (view.imsi, view.state, view.credit_micro_eur) == (NEW_IMSI, "active", before.credit_micro_eur)
     assert [each.id for each in view.buckets] == [each.id for each in before.buckets]

@@ -87,7 +87,7 @@ class Care:
             assert error.code == "nothing" or line.paper.state(now) != "inactive" or not line.on_paper, error
             return
         on_paper = line.paper.pay_out(now)
-        assert paid == on_paper or not line.on_paper
+        assert paid.micro_eur == on_paper or not line.on_paper
 
     async def port_out(self) -> None:
         now = self.line.now
