@@ -30,7 +30,8 @@ from simulator.cli_options import (
     ServerRealmOption,
     SubscribersOption,
 )
-from simulator.cli_replay import ScaleOption, record_capture, recorded_subscribers, replay_file
+from simulator.cli_record import record_traffic
+from simulator.cli_replay import ScaleOption, recorded_subscribers, replay_file
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.errors import SimulatorError
@@ -206,7 +207,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
 app.command("load")(generate_load)
 app.command("compare")(compare_files)
 app.command("peers")(print_peers)
-app.command("record")(record_capture)
+app.command("record")(record_traffic)
 app.command("replay")(replay_file)
 
 

@@ -28,7 +28,8 @@ from simulator.engine import Target
 from simulator.grantor import BLIND_OCTETS, Grant, Grantor
 from simulator.packets import Losses, captured_messages
 from simulator.pseudonyms import Pseudonyms
-from simulator.recording import RecordedAnswer, RecordedRequest, read_recording, record
+from simulator.recorder import record
+from simulator.recording import RecordedAnswer, RecordedRequest, read_recording
 from simulator.replay_recording import compare, replay_recording, subscribers_of
 from simulator.wire import read_head
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm
