@@ -60,6 +60,7 @@ In partition 0 only:
     {tag}:voucher_batches  hash     batch → what it is and what was done to it (msgpack)
     {tag}:api_keys         hash     id of a key of the API → the key without its secret (JSON)
     {tag}:api_keys_used    hash     id of a key of the API → last day on which it was used
+    {tag}:traced           hash     id of a trace → its end (Unix time), a blank, whom it traces (JSON); traces.py
     {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
 
 <name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
@@ -75,6 +76,7 @@ from functools import lru_cache
 from redis.crc import key_slot
 
 from ocs.values.identities import by_msisdn
+from ocs.values.identities import uid_of as uid_of
 
 SLOTS = 16_384
 MAX_PARTITIONS = SLOTS
@@ -211,6 +213,7 @@ class Keys:
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"
         self.nodes = first + b"nodes"
+        self.traced = first + b"traced"
         self.api_keys = first + b"api_keys"
         self.api_keys_used = first + b"api_keys_used"
         self.equipment_key = first + b"equipment_key"
@@ -247,11 +250,6 @@ class Keys:
 
 def account_id(partition: int, unguessable: str) -> str:
     return f"{partition:02d}-{unguessable}"
-
-
-def uid_of(account_id: str) -> str:
-    """The part of an account id that stays when the account moves to another partition."""
-    return account_id.partition("-")[2]
 
 
 def session_name(session_id: str, owner: str) -> bytes:
