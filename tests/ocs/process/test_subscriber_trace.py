@@ -19,7 +19,8 @@ import redis
 from protocol.credit_control import SubscriptionId
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.client import data_request
-from tests.faults.harness import COMMAND, CONFIG, Books, Serving, wait_for
+from tests.faults.harness import COMMAND, CONFIG, Books, Serving
+from tests.waiting import wait_for
 
 TRACED, OTHER = "38668100001", "38668100002"
 IMSI = "29340" + TRACED[-10:]
