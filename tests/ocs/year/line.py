@@ -62,6 +62,8 @@ class Line:
         self.barred = self.surcharged = False
         self.background = 0
         """Sessions that run while other things are done."""
+        self.sharing: list[Line] = [self]
+        """Lines whose accounts share a pool."""
 
     @property
     def account_id(self) -> str:
@@ -275,6 +277,8 @@ class Line:
         await self.world.ledger.join_pool(self.account_id, name, **self.world.when)
         first.paper.pool = first.paper.pool or Pool()
         self.paper.pool = first.paper.pool
+        first.sharing.append(self)
+        self.sharing = first.sharing
 
     async def sweep(self) -> None:
         now = self.now
@@ -304,6 +308,7 @@ class Line:
         )
         now = self.now
         answer = await self.world.ask(request)
+        self._renew_for_the_pool(now)
         self.paper.pass_time(now)
         if answer.result_code in SETTLED:
             self.paper.look(now)
@@ -311,6 +316,13 @@ class Line:
         if answer.result_code == 2001 and self.random.random() < 0.03:  # the answer was lost on its way
             assert await self.world.ask(request) == answer
         return answer
+
+    def _renew_for_the_pool(self, now: int) -> None:
+        """A member's request renews what another line shares, if its period ended in the last ten minutes."""
+        for line in self.sharing:
+            over = [each for each in line.paper.subscriptions if each.state in RUNNING and each.ends <= now]
+            if line is not self and any(now < each.ends + 600 and "shared" in each.article.marks for each in over):
+                line.paper.pass_time(now)
 
     def new_session(self) -> str:
         self.sessions += 1
