@@ -80,7 +80,7 @@ async def test_a_request_without_a_number_is_told_by_its_account(watched: Watche
     anonymous = ccr("U", 1, octets(MB, MB))
     anonymous.subscription_id = []
     await watched.ask(anonymous)
-    other = Watched(Worker(ledger, watched.worker.service._rater))  # type: ignore[arg-type]
+    other = Watched(Worker(ledger, watched.worker.service._rater))
     other.trace(ACCOUNT)
     last = ccr("T", 2, octets(None, MB))
     last.subscription_id = []

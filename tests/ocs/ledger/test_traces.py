@@ -13,6 +13,7 @@ from ocs.ledger.contract.traces import MAX_TRACED, Traced
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.rung import Rung, RungService
 from tests.ocs.ledger.books import NOW, empty_ledger
+from tests.waiting import PATIENCE_S
 
 ACCOUNT = "01-00000000000000aa"
 TRACED = Traced("t0", ACCOUNT, "38668100000", "293400000000000", NOW + 600, "cli:anna")
@@ -57,7 +58,7 @@ async def test_what_is_published_arrives_for_its_account_only(ledger: RedisLedge
                 return
 
     taking = asyncio.create_task(take())
-    await asyncio.wait_for(subscribed.wait(), 10)
+    await asyncio.wait_for(subscribed.wait(), PATIENCE_S)
     session = NoticedSession("pgw;1;1", "pgw", "realm", "", "data")
     await ledger.announce(Notice("reauthorize", "topup", 1.0, "01-00000000000000bb", (session,)))
     notice = Notice("reauthorize", "topup", 1.0, ACCOUNT, (session,))
@@ -65,7 +66,7 @@ async def test_what_is_published_arrives_for_its_account_only(ledger: RedisLedge
     ledger.publish_rung("01-00000000000000bb", replace(RUNG, number=4))
     ledger.publish_rung(ACCOUNT, RUNG)
     ledger.publish_rung(f"02-{ACCOUNT.partition('-')[2]}", RUNG)
-    await asyncio.wait_for(taking, 10)
+    await asyncio.wait_for(taking, PATIENCE_S)
     assert notice in found and found.count(RUNG) == 2
     assert await ledger.announce_traces() >= 0
 
