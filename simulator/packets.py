@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapReader
 
-from simulator.capture import CaptureError
+from simulator.errors import CaptureError
 from simulator.wire import FrameSplitter, WireError
 
 MAX_AHEAD = 64

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from simulator.capture import APP_CREDIT_CONTROL, CaptureError
+from simulator.capture import APP_CREDIT_CONTROL
+from simulator.errors import CaptureError
 from simulator.packets import CapturedMessage, Losses, captured_messages
 from simulator.pseudonyms import Pseudonyms
 from simulator.recording import RecordedRequest, RecordingWriter, answer_facts

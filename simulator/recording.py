@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from simulator.capture import CaptureError
+from simulator.errors import CaptureError
 from simulator.wire import Answer, ServiceAnswer
 
 FORMAT, VERSION = "ocs-sim recording", 1

@@ -18,6 +18,7 @@ from diameter.message._base import Message
 from diameter.message.commands import AbortSessionRequest, ReAuthRequest
 
 from simulator.agent import Agent
+from simulator.api_client import ApiClient
 from simulator.demo import provision, write_config
 from simulator.dialects import Sender, encode
 from simulator.distributions import ScenarioError
@@ -30,7 +31,7 @@ from simulator.prices import PriceList
 from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
 from simulator.running import add_audits, run_plan
 from simulator.scenario import Restart, load_scenario
-from simulator.server_process import ServerProcess, free_port
+from simulator.server_process import ServerProcess, free_port, ocs
 from simulator.tally import Tally
 from simulator.wire import FrameSplitter, read_head
 from tests.catalogue import CATALOGUE
@@ -401,18 +402,45 @@ def test_the_books_are_right_after_failovers_and_restarts(tmp_path: Path) -> Non
     """
     scenario = replace(load_scenario("agents"), subscribers=60)
     prices = PriceList.read(CATALOGUE)
-    plan = make_plan(scenario, 4, prices.package_prices)
+    plan, blocked = _with_a_long_session(make_plan(scenario, 4, prices.package_prices))
     ports = free_port(), free_port(), free_port()
     config = write_config(tmp_path, CATALOGUE, ports, scenario.network)
     with ServerProcess(config, ports[2], tmp_path / "server.log"):
         provision(plan, config, tmp_path, _quiet())
-        outcome = run_plan(plan, target(ports[0]), name=scenario.name, seed=4, speed=90.0)
+        care = ApiClient(ports[1], ocs(["key", "create", "--role", "care", "--name", "test"], config).strip())
+        care.wait_until_up()
+        outcome = run_plan(
+            *(plan, target(ports[0])),
+            name=scenario.name,
+            seed=4,
+            speed=90.0,
+            beside=lambda: _bar_and_block(blocked, care),
+        )
         add_audits(outcome, records=tmp_path / "data" / "records", prices=prices, ocs_config=config)
     assert outcome.audit is not None
     assert outcome.ok, (outcome.audit.findings, outcome.books_findings, outcome.tally.unequal_texts)
     summary = outcome.summary
     assert summary.failovers > 5 and summary.sessions_moved > 0 and summary.sessions_died > 0
+    asked = outcome.tally.asked
+    assert asked["RAR", "asked again"] > 0 and asked["ASR", "ended"] > 0, asked
     assert outcome.audit.services_compared > 50 and outcome.audit.uncertain == 0
+
+
+def _with_a_long_session(plan: Plan) -> tuple[Plan, str]:
+    """One more data session, as long as the run, of somebody whose P-GW acts at an ASR; and the MSISDN."""
+    acts = (one for one in plan.subscribers if plan.network.home(Element.PGW, one.msisdn)[0].dialect == "cisco")
+    who = max(acts, key=lambda one: float(one.credit))
+    uses = (PlannedUse(100, "data", 90 * MB),)
+    more = PlannedSession(len(plan.sessions), 0.0, "data", Element.PGW, who, HOME, uses, 880.0)
+    return replace(plan, sessions=(more, *plan.sessions)), who.msisdn
+
+
+async def _bar_and_block(msisdn: str, care: ApiClient) -> None:
+    """In the middle of the session: the server sends a RAR, then an ASR, through the agents."""
+    await asyncio.sleep(1)
+    await asyncio.to_thread(care.put, f"/accounts/{msisdn}/bars", {"bars": ["premium"]})
+    await asyncio.sleep(1)
+    await asyncio.to_thread(care.post, f"/accounts/{msisdn}/blocks", {"reason": "lost"})
 
 
 def _quiet() -> Any:

@@ -22,9 +22,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import wrpcap, wrpcapng
 
-from simulator.capture import CaptureError
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
+from simulator.errors import CaptureError
 from simulator.grantor import BLIND_OCTETS, Grant, Grantor
 from simulator.packets import Losses, captured_messages
 from simulator.pseudonyms import Pseudonyms
