@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from simulator.catalogue_sheet import CatalogueSheet
 from simulator.cli_compare import compare_files
 from simulator.cli_load import generate_load
 from simulator.cli_network import print_peers
@@ -116,7 +117,8 @@ def run_scenario(
         outcome = run_plan(
             *(plan, target), name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console, metrics=metrics
         )
-    add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config)
+    sheet = CatalogueSheet.read(catalogue) if records else None
+    add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config, sheet=sheet)
     if wholesale:
         write_wholesale(wholesale, outcome.tally.sessions, session_ids=wholesale_session_ids)
     if report:

@@ -25,13 +25,15 @@ from protocol.credit_control import (
     ServiceInformation,
 )
 from simulator.paper_account import PaperAccount
+from simulator.paper_counters import LIMIT
 from simulator.paper_entries import Pool
-from simulator.paper_products import LIFE_S, LIMIT, RUNNING
+from simulator.paper_products import LIFE_S, RUNNING
 from simulator.price_sheet import PriceSheet, Row
 from tests.ocs.charging.ccr import ccr, messages
 from tests.ocs.rules.world import EUR, World
 from tests.ocs.year.asked import Asked, country_of
 from tests.ocs.year.clock import YearClock
+from tests.ocs.year.network import Network
 from tests.ocs.year.sheet import ZONE
 
 CAP = "roaming-data"
@@ -54,6 +56,7 @@ class Line:
         self.shop = ProductOperations(self.desk, world.ledger, world.catalogue, lambda: world.now)
         self.account_ids: list[str] = []
         self.paper = PaperAccount(sheet, ZONE)
+        self.network = Network()
         self.paper.limits = {LIMIT: 100 * EUR, CAP: 60 * EUR}
         self.sessions = self.requests = 0
         self.refusals: Counter[int | str] = Counter()
@@ -300,6 +303,7 @@ class Line:
         service: MultipleServicesCreditControl,
         sid: str,
         information: ServiceInformation,
+        asked: Asked,
         **more: Any,
     ) -> CreditControlAnswer:
         self.requests += 1
@@ -309,6 +313,7 @@ class Line:
         now = self.now
         answer = await self.world.ask(request)
         self._renew_for_the_pool(now)
+        self.network.note(asked, request, answer, self.msisdn, now)
         self.paper.pass_time(now)
         if answer.result_code in SETTLED:
             self.paper.look(now)
@@ -320,8 +325,7 @@ class Line:
     def _renew_for_the_pool(self, now: int) -> None:
         """A member's request renews what another line shares, if its period ended in the last ten minutes."""
         for line in self.sharing:
-            over = [each for each in line.paper.subscriptions if each.state in RUNNING and each.ends <= now]
-            if line is not self and any(now < each.ends + 600 and "shared" in each.article.marks for each in over):
+            if line is not self and line.paper.owes_the_pool(now):
                 line.paper.pass_time(now)
 
     def new_session(self) -> str:
@@ -333,7 +337,7 @@ class Line:
     ) -> int:
         """An SMS or MMS as a one-off debit; Result-Code."""
         now, sid = self.now, self.new_session()
-        answer = await self.send(context, "E", 0, messages(want=1), sid, information)
+        answer = await self.send(context, "E", 0, messages(want=1), sid, information, asked)
         rows = asked.rows(self.sheet, now, self.surcharged)
         if answer.result_code == 2001 and asked.begins_life:
             self.paper.begin(now)
@@ -345,18 +349,18 @@ class Line:
         if answer.result_code == 2001:
             self.paper.use(now, sid, rows, 1, now)
             if refunded:
-                await self._refund(context, answer, sid, information)
+                await self._refund(context, answer, sid, information, asked)
         return answer.result_code or 0
 
     async def _refund(
-        self, context: str, answer: CreditControlAnswer, sid: str, information: ServiceInformation
+        self, context: str, answer: CreditControlAnswer, sid: str, information: ServiceInformation, asked: Asked
     ) -> None:
         """The message was not delivered: the client takes its debit back (RFC 8506 §6.4)."""
         await self.clock.until(self.now + 60)
         back, now = messages(want=1), self.now
         back.refund_information = answer.multiple_services_credit_control[0].refund_information
         more = {"requested_action": REFUND_ACCOUNT}
-        done = await self.send(context, "E", 1, back, sid, information, **more)
+        done = await self.send(context, "E", 1, back, sid, information, asked, **more)
         assert done.result_code == 2001, done
         self.paper.refund(now, sid)
 
