@@ -18,6 +18,7 @@ slots.
     {tag}:t:<reference>    set      top-ups in progress under this reference; when the last one is refused, it is free
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
+    {tag}:confirmed        string   sequence number of an event that replicas have, with all before (outbox.py)
     {tag}:due              zset     account id → Unix time at which its agenda has something due
     {tag}:o:<account id>   hash     what is observed of an account that was abroad (observations.py)
     {tag}:s:<name>         hash     which accounts used an equipment abroad: uid → last day; and "a" + account id:
@@ -125,6 +126,7 @@ class PartitionKeys:
     subscribers: bytes
     outbox: bytes
     sequence: bytes
+    confirmed: bytes
     due: bytes
     terms: bytes
     observations: bytes
@@ -174,6 +176,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         subscribers=head + b"subscribers",
         outbox=head + b"outbox",
         sequence=head + b"sequence",
+        confirmed=head + b"confirmed",
         due=head + b"due",
         terms=head + b"terms",
         observations=head + b"o:",
