@@ -139,7 +139,7 @@ def _caught_up(reports: Sequence[SessionReport], book: RecordBook) -> bool:
     """Whether all sessions with a reported end are fully recorded."""
     for report in reports:
         expected = sum(service.used for service in report.services)
-        if report.closed and expected and not report.uncertain:
+        if report.closed and expected and not report.use_is_uncertain:
             session = book.sessions.get(report.session_id)
             if session is None or not session.closed or session.used.total() < expected:
                 return False
@@ -172,7 +172,7 @@ def _compare_session(
         reported[service.key] += service.used
         result.used_by_service[service.service or report.traffic] += service.used
     result.sessions_with_use += bool(reported.total())
-    if report.uncertain:
+    if report.use_is_uncertain:
         result.uncertain += 1
     elif _is_open(report, book):
         result.still_open += 1

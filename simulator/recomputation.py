@@ -20,8 +20,6 @@ from simulator.price_sheet import SheetError
 from simulator.records import RecordBook
 from simulator.tally import SessionReport
 
-PROTOCOL_ERRORS = range(3000, 4000)
-
 
 @dataclass(slots=True)
 class Recomputed:
@@ -113,7 +111,7 @@ class _Known:
             if self._recorded[account] - mine:
                 return "sessions of others"
             for report in self._reports[account]:
-                if report.uncertain or any(step.code in (0, *PROTOCOL_ERRORS) for step in report.steps):
+                if report.uncertain or not all(step.is_clear for step in report.steps):
                     return "a request was not clearly answered"
                 if not report.place and report.services:
                     return "sessions whose place is not known"
