@@ -273,6 +273,17 @@ async def test_what_was_outstanding_goes_over_the_other_agent(server: tuple[Serv
     assert len({request.session_id for request in ends}) == 8, "every session went on to its end"
 
 
+async def test_a_request_that_no_agent_delivers_waits_for_another_way(server: tuple[Server, int]) -> None:
+    """One agent is lost, then the other one cannot reach the server: what it answers 3002 is sent again over the first
+    one, as soon as that is back.
+    """
+    fake, port = server
+    failovers = (Failover(100.0, "dra1", 250.0), Failover(150.0, "dra2", 350.0, "server"))
+    tally = await play(plan_of(replace(PAIR, failovers=failovers), 8), port)
+    assert tally.unanswered == 0 and set(tally.results) == {2001} and tally.failovers > 0
+    assert Counter(request.cc_request_type for request in fake.requests)[3] == 8
+
+
 async def test_another_element_goes_on_with_the_session(server: tuple[Server, int]) -> None:
     """The same Session-Id, the next CC-Request-Number, the partner's Origin-Host; and it stays there."""
     fake, port = server
