@@ -18,6 +18,7 @@ from simulator.packets import CapturedMessage, Losses, captured_messages
 from simulator.pseudonyms import Pseudonyms
 from simulator.recording import RecordedRequest, RecordingWriter, answer_facts
 from simulator.wire import (
+    AVP_CC_REQUEST_NUMBER,
     AVP_CC_REQUEST_TYPE,
     AVP_ORIGIN_HOST,
     AVP_SESSION_ID,
@@ -33,6 +34,8 @@ MAX_PENDING = 200_000
 """Requests that wait for their answer; the oldest ones then count as unanswered."""
 MAX_SESSIONS = 500_000
 """Open sessions whose number is known; a request of the one that was silent for longest then begins another session."""
+MAX_ENDED = 50_000
+"""Ended sessions that are known, for repetitions of their last request."""
 MAX_PEERS = 10_000
 """Origin-Hosts; requests of further ones are left out."""
 LAST_TYPES = frozenset((b"\0\0\0\3", b"\0\0\0\4"))
@@ -43,7 +46,7 @@ LAST_TYPES = frozenset((b"\0\0\0\3", b"\0\0\0\4"))
 class RecordingSummary:
     requests: int
     repetitions: int
-    """Requests with the T flag: left out, as the replay repeats by itself."""
+    """Requests with the T flag whose first copy is in the recording: left out, as the replay repeats by itself."""
     unanswered: int
     sessions: int
     peers: int
@@ -53,6 +56,13 @@ class RecordingSummary:
     """Requests of more than MAX_PEERS peers."""
     forgotten: int = 0
     """Sessions that were forgotten while they were open."""
+
+
+@dataclass(slots=True)
+class _Session:
+    number: int
+    last_request: int = -1
+    """Highest CC-Request-Number so far."""
 
 
 class Recorder:
@@ -65,7 +75,8 @@ class Recorder:
         self._pending: dict[tuple[str, str, int], tuple[RecordedRequest, bytes]] = {}
         """With the Session-Id if it is the session's last request."""
         self._peers: dict[bytes, int] = {}
-        self._sessions: OrderedDict[bytes, int] = OrderedDict()
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._ended: OrderedDict[bytes, None] = OrderedDict()
         self._first_s = self._last_s = 0.0
 
     @property
@@ -89,7 +100,7 @@ class Recorder:
             elif key in self._pending and not message.to_server:
                 answer = answer_facts(read_answer(message.frame))
                 request, ended = self._pending.pop(key)
-                self._sessions.pop(ended, None)
+                self._end(ended)
                 yield replace(request, answer=answer)
         except WireError:
             return
@@ -109,10 +120,11 @@ class Recorder:
     def _request(
         self, key: tuple[str, str, int], message: CapturedMessage, is_repetition: bool
     ) -> Iterator[RecordedRequest]:
-        if is_repetition:
+        names = {code: message.frame[at:end] for code, vendor, at, end in avps(message.frame) if not vendor}
+        session, number = names.get(AVP_SESSION_ID, b""), int.from_bytes(names.get(AVP_CC_REQUEST_NUMBER, b""), "big")
+        if is_repetition and self._has(session, number):
             self.repetitions += 1
             return
-        names = {code: message.frame[at:end] for code, vendor, at, end in avps(message.frame) if not vendor}
         peer = self._peer(names.get(AVP_ORIGIN_HOST, b""))
         if peer is None:
             self.left_out += 1
@@ -124,10 +136,9 @@ class Recorder:
         if key in self._pending or len(self._pending) >= MAX_PENDING:
             self.unanswered += 1
             yield self._pending.pop(key if key in self._pending else next(iter(self._pending)))[0]
-        session = names.get(AVP_SESSION_ID, b"")
         is_last = names.get(AVP_CC_REQUEST_TYPE) in LAST_TYPES
         at_s = round(message.time_s - self._first_s, 6)
-        request = RecordedRequest(at_s, peer, self._session(session), frame, None)
+        request = RecordedRequest(at_s, peer, self._session(session, number), frame, None)
         self._pending[key] = request, session if is_last else b""
 
     def _peer(self, host: bytes) -> int | None:
@@ -135,16 +146,28 @@ class Recorder:
             return None
         return self._peers.setdefault(host, len(self._peers))
 
-    def _session(self, session_id: bytes) -> int:
-        number = self._sessions.get(session_id)
-        if number is None:
+    def _session(self, session_id: bytes, request_number: int) -> int:
+        session = self._sessions.get(session_id)
+        if session is None:
             if len(self._sessions) >= MAX_SESSIONS:
                 self._sessions.popitem(last=False)
                 self.forgotten += 1
-            number = self._sessions[session_id] = self.sessions
+            session = self._sessions[session_id] = _Session(self.sessions)
             self.sessions += 1
         self._sessions.move_to_end(session_id)
-        return number
+        session.last_request = max(session.last_request, request_number)
+        return session.number
+
+    def _has(self, session_id: bytes, request_number: int) -> bool:
+        """Whether this request is in the recording. After a failover its first copy may have been lost on the way."""
+        session = self._sessions.get(session_id)
+        return session_id in self._ended if session is None else request_number <= session.last_request
+
+    def _end(self, session_id: bytes) -> None:
+        if self._sessions.pop(session_id, None) is not None:
+            if len(self._ended) >= MAX_ENDED:
+                self._ended.popitem(last=False)
+            self._ended[session_id] = None
 
 
 Tell = Callable[[Recorder], None]

@@ -136,6 +136,22 @@ def test_sessions_are_forgotten_at_their_end_and_the_oldest_beyond_the_limit(mon
     assert (made.open_sessions, made.forgotten, made.sessions) == (3, 7, 11)
 
 
+def test_a_repetition_is_recorded_if_its_first_copy_never_came() -> None:
+    """After a failover the server sees only the copy with the T flag; and a late one of an ended session is one."""
+    first, second, last = _ccrs(OPEN5GS)
+    made = Recorder(Pseudonyms(KEY))
+    sent = [first, _repeated(first), _repeated(second), _repeated(second), last]
+    for number, frame in enumerate(sent):
+        list(made.take(message(frame, number)))
+    list(made.take(message(_answer(last), to_server=False)))
+    list(made.take(message(_repeated(last), 9)))
+    assert (made.count, made.repetitions, made.sessions) == (3, 3, 1)
+
+
+def _repeated(frame: bytes) -> bytes:
+    return frame[:4] + bytes([frame[4] | 0x10]) + frame[5:]
+
+
 def test_what_waits_for_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "MAX_PENDING", 4)
     made = Recorder(Pseudonyms(KEY))
