@@ -1,20 +1,22 @@
 """The backoffice process: what follows from charging and may lag behind it, in loops (ocs/process/back_office).
 
-- loading: charging records → SQL;
 - retention: erases what has been kept long enough;
+- loading: charging records → SQL;
 - open claims: finishes redemptions of vouchers that a crash left;
 - unfinished: transfers and steps of business groups that a crash left;
 - notices: made of events, and sent;
 - payments: automatic top-ups and payment orders.
 
-Each loop waits alone while what it needs (SQL, Redis, a provider) is down; the others go on. Charging needs none of
-them. It runs where the housekeeper runs, which writes the record files.
+Each loop waits alone while what it needs (SQL, Redis, a provider) is down; the others go on. What goes by the catalogue
+(loading, making notices, payments) begins when its versions in the ledger are known, and pauses while one may be in
+force that is not. Charging needs none of the loops. It runs where the housekeeper runs, which writes the record files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
@@ -38,7 +40,7 @@ async def run_backoffice(child: Child) -> None:
     database = Database(child)
     try:
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(_run_sql_loops(child, database))
+            loops.create_task(Retention(child, database).run())
             loops.create_task(_run_ledger_loops(child, database))
     except* StartError as group:
         raise group.exceptions[0] from None
@@ -46,29 +48,24 @@ async def run_backoffice(child: Child) -> None:
         database.close()
 
 
-async def _run_sql_loops(child: Child, database: Database) -> None:
-    """Loops that need SQL only."""
-    async with asyncio.TaskGroup() as loops:
-        loops.create_task(Loading(child, database, [NotedEvents(child.environment.now)]).run())
-        loops.create_task(Retention(child, database).run())
-
-
 async def _run_ledger_loops(child: Child, database: Database) -> None:
     """Loops that need the ledger too; they begin once Redis answers, with the versions of the catalogue in force."""
     async with connected_ledger(child) as ledger:
         if ledger is not None:
-            async with reading_catalogue(CatalogueReader(child, ledger)):
+            reader = CatalogueReader(child, ledger)
+            async with reading_catalogue(reader):
                 child.report_ready()
-                await _run_with(child, database, ledger)
+                await _run_with(child, database, ledger, reader.is_current)
 
 
-async def _run_with(child: Child, database: Database, ledger: RedisLedger) -> None:
+async def _run_with(child: Child, database: Database, ledger: RedisLedger, is_current: Callable[[], bool]) -> None:
     async with asyncio.TaskGroup() as loops:
+        loops.create_task(Loading(child, database, [NotedEvents(child.environment.now)], is_current).run())
         loops.create_task(child.stopping.wait())
         loops.create_task(OpenClaims(child, ledger).run())
         loops.create_task(Unfinished(child, ledger).run())
-        loops.create_task(run_noticing(child, database, ledger))
-        loops.create_task(run_payments(child, ledger))
+        loops.create_task(run_noticing(child, database, ledger, is_current))
+        loops.create_task(run_payments(child, ledger, is_current))
 
 
 if __name__ == "__main__":

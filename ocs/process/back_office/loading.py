@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.model import RateTable
@@ -58,10 +58,19 @@ class CatalogueFacts:
 
 
 class Loading:
-    """`hooks` add rows of their own in the transaction that loads an event."""
+    """`hooks` add rows of their own in the transaction that loads an event. `is_current`: every version in force of the
+    catalogue is known. While it is not, nothing is loaded: the versions say what is free and what is a tariff.
+    """
 
-    def __init__(self, child: Child, database: Database, hooks: Sequence[EventHook] = ()) -> None:
+    def __init__(
+        self,
+        child: Child,
+        database: Database,
+        hooks: Sequence[EventHook] = (),
+        is_current: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._child = child
+        self._is_current = is_current
         self._database = database
         self._throttled_log = ThrottledLog(child.environment.monotonic)
         self._loader = Loader(
@@ -82,7 +91,7 @@ class Loading:
         """Load a batch; False = nothing is left to load for now."""
         try:
             self._prepare_month()
-            loaded = self._loader.step()
+            loaded = self._is_current() and self._loader.step()
         except (RecordsError, PositionMovedError, OSError) as error:
             self._stopped(error)
             return False

@@ -232,8 +232,10 @@ def port_of(child: Child) -> DeliveryPort:
     return LogPort(Paths(child.settings.data_dir).notices)
 
 
-async def run_noticing(child: Child, database: Database, ledger: RedisLedger) -> None:
-    """Until the process is asked to end."""
+async def run_noticing(
+    child: Child, database: Database, ledger: RedisLedger, is_current: Callable[[], bool] = lambda: True
+) -> None:
+    """Until the process is asked to end. No notices are made while the texts in force may not be known."""
     port = port_of(child)
     if child.settings.notices.port != "webhook":
         log.info("notices are sent to nobody: notices.port is %s", child.settings.notices.port)
@@ -242,9 +244,13 @@ async def run_noticing(child: Child, database: Database, ledger: RedisLedger) ->
     lost_events = LostEvents(Paths(child.settings.data_dir).lost_events)
     making = Making(child, database, ledger, maker, lost_events)
     sending = Sending(child, database, ledger, maker, port, owner, lost_events)
+
+    async def make() -> bool:
+        return is_current() and await making.step()
+
     try:
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(database.run_steps("making notices", PAUSE_S, making.step))
+            loops.create_task(database.run_steps("making notices", PAUSE_S, make))
             loops.create_task(database.run_steps("sending notices", PAUSE_S, sending.step))
             loops.create_task(
                 database.run_steps("forgetting notices", FORGET_EVERY_S, Forgetting(child, database).step)

@@ -5,6 +5,7 @@ provider that is down delays its own orders only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
@@ -19,8 +20,10 @@ log = logging.getLogger(__name__)
 EVERY_S = 0.5
 
 
-async def run_payments(child: Child, ledger: RedisLedger) -> None:
-    """Run until the process is asked to end. StartError: a file with secrets cannot be used."""
+async def run_payments(child: Child, ledger: RedisLedger, is_current: Callable[[], bool] = lambda: True) -> None:
+    """Run until the process is asked to end, and pause while the prices in force may not be known. StartError: a file
+    with secrets cannot be used.
+    """
     section = child.settings.payments
     try:
         payments = Payments(
@@ -43,7 +46,12 @@ async def run_payments(child: Child, ledger: RedisLedger) -> None:
         metrics=child.metrics,
         together=section.max_in_flight,
     )
+
+    async def step() -> None:
+        if is_current():
+            await driver.step()
+
     try:
-        await run_loop(child, EVERY_S, driver.step)
+        await run_loop(child, EVERY_S, step)
     finally:
         await payments.close()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from ocs.process.back_office import loading as loading_module
 from ocs.process.back_office.database import Database
 from ocs.process.back_office.loading import CatalogueFacts, Loading
 from ocs.process.back_office.retention import PASS_EVERY_S, Retention
+from ocs.process.backoffice import run_backoffice
 from ocs.process.child_main import Child
 from ocs.settings.history_section import HistorySection
-from ocs.settings.schema import ServerSection, Settings
+from ocs.settings.schema import RedisSection, ServerSection, Settings
 from ocs.telemetry.metrics import Metrics
 from tests.catalogue import fixed_catalogue
+from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.history.records import DAY, T0, Folder, Journal, use
 from tests.postgresql import PostgreSQL
 from tests.rules import rule
@@ -103,6 +106,48 @@ async def test_records_are_loaded_and_the_lag_is_told(
     assert waiting > 500 and behind == 98 and stopped == 1
     assert await database.call(loading.step) is True
     assert gauges(child, "lag_octets", "lag_seconds", "stopped") == [0, 0, 0]
+
+
+async def test_nothing_is_loaded_while_a_version_may_be_in_force_that_is_not_known(
+    child: Child, database: Database, folder: Folder, clock: Clock
+) -> None:
+    """A row says by its version of the catalogue what is free and what is a tariff."""
+    current = [False]
+    journal, loading = Journal(), Loading(child, database, is_current=lambda: current[0])
+    folder.append(*lines(journal, 3))
+    assert await database.call(loading.step) is False
+    assert count(database, "usage") == 0
+    waiting, behind = gauges(child, "lag_octets", "lag_seconds")
+    assert waiting > 500 and behind == 0
+    current[0] = True
+    assert await database.call(loading.step) is True
+    assert count(database, "usage") == 3
+
+
+async def test_loading_begins_with_the_versions_of_the_catalogue(
+    tmp_path: Path, clock: Clock, folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are in Redis: before it can be reached, nothing is loaded, but what needs SQL alone goes on."""
+    monkeypatch.setattr(loading_module, "LOAD_EVERY_S", 0.01)
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    passes: list[int] = []
+    monkeypatch.setattr(Retention, "step", lambda self: passes.append(1))
+    server = RedisServer(SYSTEM_REDIS, tmp_path)
+    child = child_of(tmp_path, clock)
+    settings = child.settings.model_copy(update={"redis": RedisSection(url=server.url)})
+    child = replace(child, settings=settings, environment=Environment())
+    folder.append(*lines(Journal(), 3))
+    running, watched = asyncio.create_task(run_backoffice(child)), Database(child)
+    try:
+        await until(lambda: bool(passes) and "waiting for Redis" in caplog.text)
+        assert await watched.call(lambda: count(watched, "usage")) == 0
+        await asyncio.to_thread(server.start)
+        await until(lambda: child.metrics.store.counters["ocs_history_rows", "usage"] == 3)
+    finally:
+        child.stopping.set()
+        await asyncio.wait_for(running, PATIENCE_S)
+        watched.close()
+        server.stop()
 
 
 async def test_a_missing_file_is_told_once_a_minute_and_loading_goes_on_when_it_is_back(
