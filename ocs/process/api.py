@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.notices.service import notices_of
 from ocs.payments.signing import SecretError
 from ocs.payments.wiring import Payments
-from ocs.process.api_connections import HEAD_TIMEOUT_S, connections_of
+from ocs.process.api_connections import HEAD_TIMEOUT_S, accept_tls, connections_of
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.ported_numbers import PortedNumbersReader
@@ -36,7 +37,7 @@ from ocs.settings.schema import Settings, parse_listen
 
 log = logging.getLogger(__name__)
 
-NICENESS = 5
+NICENESS = 19
 """Workers get the CPU first: charging has deadlines of milliseconds."""
 STOP_GRACE_S = 10
 """How long requests under way may take at the end; less than the supervisor waits."""
@@ -133,19 +134,23 @@ def container_of(
 
 async def _serve(child: Child, container: Container) -> None:
     app = create(container, importlib.metadata.version("ocs"))
+    context = _context(child.settings)
     config = uvicorn_config(app, child.settings)
     config.load()
     server = Server(config)
     with _listening(child.settings) as listening:
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_certificate_again, config, child.settings)
+        serving = asyncio.create_task(server.serve(sockets=[] if context is not None else [listening]))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_certificate_again, context, child.settings)
         ends = [serving, asyncio.create_task(child.stopping.wait())]
         starting = asyncio.create_task(server.up.wait())
         await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
         if server.up.is_set():
+            if context is not None:
+                api = child.settings.api
+                ends.append(asyncio.create_task(accept_tls(listening, context, server, api.max_connections)))
             child.report_ready()
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for task in (starting, ends[1]):
+        for task in (starting, *ends[1:]):
             task.cancel()
         server.should_exit = True
         await serving
@@ -167,8 +172,6 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=HEAD_TIMEOUT_S,
         timeout_graceful_shutdown=STOP_GRACE_S,
-        ssl_certfile=api.certificate or None,
-        ssl_keyfile=api.key or None,
     )
 
 
@@ -188,12 +191,21 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         raise StartError(f"api.listen = {settings.api.listen!r}: {error.strerror or error}") from error
 
 
-def _read_certificate_again(config: uvicorn.Config, settings: Settings) -> None:
+def _context(settings: Settings) -> ssl.SSLContext | None:
+    """None = plain HTTP."""
+    if not settings.api.certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(settings.api.certificate, settings.api.key)
+    return context
+
+
+def _read_certificate_again(context: ssl.SSLContext | None, settings: Settings) -> None:
     """For new connections. A certificate that cannot be used leaves the one before in use."""
-    if config.ssl is None:
+    if context is None:
         return
     try:
-        config.ssl.load_cert_chain(settings.api.certificate, settings.api.key)
+        context.load_cert_chain(settings.api.certificate, settings.api.key)
     except OSError as error:
         log.error("api.certificate: cannot be used, the one before stays in use: %s", error)
     else:

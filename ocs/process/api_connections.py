@@ -1,24 +1,33 @@
 """Connections of the API: what a client may hold of them before it has shown a key.
 
 uvicorn limits neither the head of a request nor the time that it takes. Here a head has at most MAX_HEAD_OCTETS and
-HEAD_TIMEOUT_S. When there are `api.max_connections`, a new one takes the place of the one that has owed octets for
-longest: clients that send nothing, or one octet a while, keep nobody out.
+HEAD_TIMEOUT_S, as has a TLS handshake. When there are `api.max_connections`, handshakes among them, a new one takes the
+place of the one that has owed octets for longest: clients that send nothing, or one octet a while, keep nobody out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import logging
 import secrets
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
+import uvicorn
 from fastapi.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ocs.api import problems
 from ocs.api.problems import ProblemError
+from ocs.telemetry.throttled_log import ThrottledLog
 
+log = logging.getLogger(__name__)
+
+ACCEPT_AGAIN_S = 0.1
 HEAD_TIMEOUT_S = 30
 """From the beginning of the connection, or the answer before, to the end of a request's head."""
 MAX_HEAD_OCTETS = 32_768
@@ -26,12 +35,18 @@ MAX_HEAD_OCTETS = 32_768
 STATUS_LINES = {400: b"HTTP/1.1 400 Bad Request\r\n", 431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n"}
 
 
-class Connection(HttpToolsProtocol):
-    """`owing`: the connections of the server whose clients owe octets, by time."""
+class Owing(dict["Connection | Handshake", None]):
+    """Connections and handshakes of a server whose clients owe octets, by time."""
 
-    def __init__(self, *, owing: dict[Connection, None], max_connections: int, **of_uvicorn: Any) -> None:
+
+class Connection(HttpToolsProtocol):
+    """`handshake`: that of its TLS."""
+
+    def __init__(
+        self, *, owing: Owing, max_connections: int, handshake: Handshake | None = None, **of_uvicorn: Any
+    ) -> None:
         super().__init__(**of_uvicorn)
-        self._owing, self._max_connections = owing, max_connections
+        self._owing, self._max_connections, self._handshake = owing, max_connections, handshake
         self._heads, self._in_head, self._head_octets = 0, True, 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -39,16 +54,19 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._max_connections and (oldest := next(iter(self._owing), None)) is not None:
-            del self._owing[oldest]
-            self.connections.discard(oldest)  # it is told of its end later
-            oldest.transport.abort()
+        if self._handshake is not None:
+            self._handshake.end()
+        _make_room(self._owing, self.connections, self._max_connections)
         self._wait_for_head()
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owing.pop(self, None)
         self._stop_timer()
-        super().connection_lost(exc)
+        if self.transport is not None:  # uvloop calls it too if the handshake has failed
+            super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -122,6 +140,83 @@ def _refusal(problem: ProblemError) -> JSONResponse:
     return answer
 
 
+class Handshake:
+    """A connection before its TLS handshake has ended. It is one of uvicorn's connections, so it counts."""
+
+    def __init__(self, accepted: socket.socket, owing: Owing, connections: set[Any]) -> None:
+        self._accepted, self._owing, self._connections = accepted, owing, connections
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, make: Callable[[Handshake], Connection], context: ssl.SSLContext, max_connections: int) -> None:
+        self._connections.add(self)
+        _make_room(self._owing, self._connections, max_connections)
+        self._owing[self] = None
+        self._task = asyncio.get_running_loop().create_task(self._run(make, context))
+
+    async def _run(self, make: Callable[[Handshake], Connection], context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: make(self), self._accepted, ssl=context, ssl_handshake_timeout=HEAD_TIMEOUT_S
+            )
+        except OSError:  # it did not come, was no TLS, or the connection has ended
+            self._accepted.close()
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """The connection takes its place, or there is none."""
+        self._owing.pop(self, None)
+        self._connections.discard(self)
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self._accepted.shutdown(socket.SHUT_RDWR)
+        if self._task is not None:
+            self._task.cancel()
+
+    shutdown = abort
+    """What uvicorn calls when the server ends."""
+
+
+async def accept_tls(
+    listening: socket.socket, context: ssl.SSLContext, server: uvicorn.Server, max_connections: int
+) -> None:
+    """Accept connections with TLS for ever. uvicorn's server would count them only after their handshakes."""
+    loop, config, owing = asyncio.get_running_loop(), server.config, Owing()
+
+    def make(handshake: Handshake) -> Connection:
+        return Connection(
+            owing=owing,
+            max_connections=max_connections,
+            handshake=handshake,
+            config=config,
+            server_state=server.server_state,
+            app_state=server.lifespan.state,
+        )
+
+    throttled_log = ThrottledLog(loop.time)
+    listening.listen(config.backlog)
+    listening.setblocking(False)
+    while True:
+        try:
+            accepted, _ = await loop.sock_accept(listening)
+        except OSError as error:  # no descriptor is left
+            if (more := throttled_log.allow("accept")) is not None:
+                log.error("the API accepts no connection for a moment: %s%s", error.strerror or error, more)
+            await asyncio.sleep(ACCEPT_AGAIN_S)
+        else:
+            Handshake(accepted, owing, server.server_state.connections).begin(make, context, max_connections)
+
+
+def _make_room(owing: Owing, connections: set[Any], max_connections: int) -> None:
+    """End the connection that has owed octets for longest, if there is one too many."""
+    if len(connections) > max_connections and (oldest := next(iter(owing), None)) is not None:
+        del owing[oldest]
+        connections.discard(oldest)  # it is told of its end later
+        oldest.abort()
+
+
 def connections_of(max_connections: int) -> Callable[..., Connection]:
     """What uvicorn makes a connection with, for one server."""
-    return functools.partial(Connection, owing={}, max_connections=max_connections)
+    return functools.partial(Connection, owing=Owing(), max_connections=max_connections)

@@ -139,17 +139,19 @@ def test_sigterm_lets_a_request_under_way_be_answered(api: Api) -> None:
         socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_S).close()
 
 
+HTTPS = 'certificate = "api.pem"\nkey = "api.key"\n'
+
+
+def install(authority: trustme.CA, folder: Path) -> None:
+    certificate = authority.issue_cert("localhost")
+    (folder / "api.pem").write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(str(folder / "api.key"))
+
+
 def test_with_a_certificate_it_speaks_https_and_reads_it_again(own_redis: RedisServer, tmp_path: Path) -> None:
     old, new = trustme.CA(), trustme.CA()
-    files = tmp_path / "api.pem", tmp_path / "api.key"
-
-    def install(authority: trustme.CA) -> None:
-        certificate = authority.issue_cert("localhost")
-        files[0].write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
-        certificate.private_key_pem.write_to_path(str(files[1]))
-
-    install(old)
-    api = Api(tmp_path, own_redis.url, 'certificate = "api.pem"\nkey = "api.key"\n')
+    install(old, tmp_path)
+    api = Api(tmp_path, own_redis.url, HTTPS)
     try:
         api.wait_ready()
         context = ssl.create_default_context()
@@ -157,7 +159,7 @@ def test_with_a_certificate_it_speaks_https_and_reads_it_again(own_redis: RedisS
         assert call(api, "/health", context=context)[0] == 200
         with pytest.raises(OSError):
             call(api, "/health")
-        install(new)
+        install(new, tmp_path)
         api.process.send_signal(signal.SIGHUP)
         fresh = ssl.create_default_context()
         new.configure_trust(fresh)
@@ -226,6 +228,32 @@ def test_connections_of_clients_that_owe_octets_keep_nobody_out(
         slow = [Client(api, begun) for _ in range(50)]
         for _ in range(30):
             assert Client(api, HEALTH).answer().startswith(b"HTTP/1.1 200")
+    finally:
+        for each in slow:
+            each.socket.close()
+        assert api.end() == 0
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+def test_tls_handshakes_that_do_not_end_keep_nobody_out(own_redis: RedisServer, tmp_path: Path, begun: bytes) -> None:
+    """They are among `max_connections`: the oldest make room."""
+    authority, slow = trustme.CA(), []
+    install(authority, tmp_path)
+    api = Api(tmp_path, own_redis.url, f"{HTTPS}max_connections = 20\n")
+    try:
+        api.wait_ready()
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        slow = [Client(api, begun) for _ in range(50)]
+        for _ in range(5):
+            assert call(api, "/health", context=context)[0] == 200
+        assert [each.answer() for each in slow[:30]] == [b""] * 30
+        slow[-1].socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            slow[-1].socket.recv(1)
+        garbage = Client(api, b"GET / HTTP/1.1\r\n\r\n")
+        assert not garbage.answer().startswith(b"HTTP")
+        assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
         for each in slow:
             each.socket.close()
