@@ -17,9 +17,8 @@ from typing import Any
 from diameter.message._base import Message
 from diameter.message.avp.avp import Avp, AvpGrouped
 
-from simulator.errors import CaptureError
+from simulator.capture import CapturedRequest, CaptureError
 from simulator.identifiers import new_run, session_id
-from simulator.packets import CapturedMessage
 from simulator.peer import DiameterPeer, Identity
 from simulator.tally import SessionReport, UsedService
 from simulator.wire import (
@@ -200,7 +199,7 @@ def captured_client(frame: bytes) -> Identity:
 
 
 async def replay(
-    requests: list[CapturedMessage],
+    requests: list[CapturedRequest],
     *,
     host: str,
     port: int,
@@ -236,7 +235,7 @@ async def replay(
 async def _send(
     peer: DiameterPeer,
     client: Identity,
-    request: CapturedMessage,
+    request: CapturedRequest,
     report: SessionReport,
     server_realm: str,
     subscribers: SubscriberMap,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.waiting import PATIENCE_S, wait_for
+PATIENCE_S = 20.0
 
 
 class Collector:
@@ -55,7 +56,7 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(PATIENCE_S)
+        self._thread.join()
 
     def roots(self) -> list[Any]:
         return sorted((span for span in self.spans if not span.parent_span_id), key=lambda s: s.start_time_unix_nano)
@@ -65,7 +66,11 @@ class Collector:
         return sorted(own, key=lambda span: span.start_time_unix_nano)
 
     def wait(self, condition: Callable[[Self], Any]) -> Any:
-        return wait_for(lambda: condition(self))
+        end = time.monotonic() + PATIENCE_S
+        while not (found := condition(self)):
+            assert time.monotonic() < end, f"only {[span.name for span in self.spans]}"
+            time.sleep(0.02)
+        return found
 
 
 def attributes(of: Any) -> dict[str, Any]:

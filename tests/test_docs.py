@@ -183,7 +183,7 @@ def limits_of_history() -> dict[str, tuple[int, ...]]:
 
 
 def limits_of_the_api() -> dict[str, tuple[int, ...]]:
-    from ocs.api import frame, limits, pages, trail
+    from ocs.api import frame, limits, looker, pages, trail, turns
     from ocs.ledger.contract.api_keys import MAX_API_KEYS
     from ocs.ledger.redis.api import ANSWER_KEEP_S
     from ocs.process import api as api_process
@@ -197,6 +197,11 @@ def limits_of_the_api() -> dict[str, tuple[int, ...]]:
         "connections of the API": (),
         "octets of a body": (),
         "time for a whole body": (frame.BODY_TIMEOUT_S,),
+        "operations of the API at once that only the ledger must answer; how long one waits": (
+            turns.MAX_AT_ONCE,
+            turns.MAX_WAIT_S,
+        ),
+        "subscribers whose account a process of the API remembers": (looker.MAX_KNOWN,),
         "octets of a request line and its headers": (api_connections.MAX_HEAD_OCTETS,),
         "time from a connection's beginning, or the answer before, to the end of a request's headers": (
             api_connections.HEAD_TIMEOUT_S,
@@ -209,20 +214,12 @@ def limits_of_the_api() -> dict[str, tuple[int, ...]]:
 
 
 def limits_of_tracing() -> dict[str, tuple[int, ...]]:
-    from ocs.charging import rungs, subscriber_watch
-    from ocs.cli import ladder
     from ocs.diameter import traced_dispatch
-    from ocs.ledger.contract import traces
     from ocs.settings.tracing_section import TracingSection
     from ocs.telemetry import otlp_traces, request_span
 
     settings = TracingSection()
     return {
-        "subscribers that are traced (`ocs trace`)": (traces.MAX_TRACED, traces.MAX_TRACE_S // 3_600),
-        "requests that a worker tells to those who trace": (subscriber_watch.MAX_RUNGS_PER_S,),
-        "requests of traced subscribers without an answer": (subscriber_watch.MAX_OPEN,),
-        "services of a request that are told": (rungs.MAX_SERVICES,),
-        "sessions that `ocs trace` numbers": (ladder.MAX_SESSIONS,),
         "exemplars": (),
         "spans that wait for the collector": (settings.max_queue_spans,),
         "spans of one export": (settings.max_batch_spans, settings.export_every_ms),

@@ -18,6 +18,7 @@ from ocs.api.operation_route import failed
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import HEADER, REPLAYED
 from ocs.api.routes import operations, routers
+from ocs.api.turns import Turns
 
 CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 CORS_MAX_AGE_S = 600
@@ -35,6 +36,7 @@ def create(container: Container, version: str = "0") -> FastAPI:
     )
     app.state.container = container
     ledger = container.backend.ledger
+    app.state.turns = Turns()
     app.state.keys = ApiKeys(ledger, container.backend.environment.now)
     app.state.looker = Looker(ledger, app.state.keys)
     for kind in (HTTPException, RequestValidationError, ProblemError):

@@ -23,6 +23,7 @@ from ocs.api.looker import Looker
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import HEADER, REPLAYED, Repetition, again
 from ocs.api.rights import OPERATIONS, Operation, Role, Scope
+from ocs.api.turns import WAITS_ELSEWHERE, Turns
 from ocs.ledger.contract.api_keys import ApiKey
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView
@@ -53,10 +54,16 @@ class OperationRoute(APIRoute):
 
         async def handled(request: Request) -> Response:
             try:
-                call = await _admitted(request, name, operation)
+                turns: Turns = request.app.state.turns
+                async with turns:
+                    call = await _admitted(request, name, operation)
+                await _read_body(request)
                 ACTOR.set(f"key:{call.key.id}")
                 request.scope["state"]["call"] = call
-                return await _carried_out(call, request, handle)
+                if name in WAITS_ELSEWHERE:
+                    return await _carried_out(call, request, handle)
+                async with turns:
+                    return await _carried_out(call, request, handle)
             except Exception as error:  # noqa: BLE001 - each becomes an answer
                 return failed(error, request.scope["state"]["request_id"])
 
@@ -94,9 +101,13 @@ async def _admitted(request: Request, name: str, operation: Operation) -> Call:
         raise
     if operation.changes and not container.is_current():
         raise ProblemError("stale", "the catalogue's versions could not be looked at", {"Retry-After": RETRY_AFTER})
+    return call
+
+
+async def _read_body(request: Request) -> None:
+    """What comes of it is kept. ProblemError: "media_type", "slow", "too_large"."""
     if await request.body() and not _is_json(request):
         raise ProblemError("media_type", "the body is not said to be JSON")
-    return call
 
 
 def _is_json(request: Request) -> bool:

@@ -66,6 +66,7 @@ KINDS: dict[str, Kind] = {
     ),
     # the server
     "unavailable": Kind(503, "The ledger is not available", "It is not known whether it was done. " + REPEAT),
+    "overloaded": Kind(503, "The server has too much to do", "Nothing was done: repeat after Retry-After."),
     "stale": Kind(503, "The prices in force are not known", "Nothing was done: repeat later."),
     "history": Kind(503, "The history is not available", "Nothing was done: repeat later; charging goes on."),
     "internal": Kind(500, "An error of the server", "Report it with the request_id. " + REPEAT),
