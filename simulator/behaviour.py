@@ -326,7 +326,8 @@ class SessionRun:
         answer = await self._ask(request, planned.lost_answers)
         self._tally.note(self.report, step_of(self.report, request, answer, self._clock.unix_s(), sent))
         if answer is None or answer.result_code // 1000 in (3, 5):
-            self.report.uncertain = self.report.uncertain or any(part.used for part in parts)
+            reports = kind is Kind.EVENT or any(part.used for part in parts)
+            self.report.uncertain = self.report.uncertain or reports
         return answer
 
     def _asking(self, part: ServicePart) -> ServicePart:

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from simulator.catalogue_sheet import CatalogueSheet
 from simulator.cli_compare import compare_files
 from simulator.cli_load import generate_load
 from simulator.cli_network import print_peers
@@ -30,7 +31,8 @@ from simulator.cli_options import (
     ServerRealmOption,
     SubscribersOption,
 )
-from simulator.cli_replay import ScaleOption, record_capture, recorded_subscribers, replay_file
+from simulator.cli_record import record_traffic
+from simulator.cli_replay import ScaleOption, recorded_subscribers, replay_file
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.errors import SimulatorError
@@ -115,7 +117,8 @@ def run_scenario(
         outcome = run_plan(
             *(plan, target), name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console, metrics=metrics
         )
-    add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config)
+    sheet = CatalogueSheet.read(catalogue) if records else None
+    add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config, sheet=sheet)
     if wholesale:
         write_wholesale(wholesale, outcome.tally.sessions, session_ids=wholesale_session_ids)
     if report:
@@ -206,7 +209,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
 app.command("load")(generate_load)
 app.command("compare")(compare_files)
 app.command("peers")(print_peers)
-app.command("record")(record_capture)
+app.command("record")(record_traffic)
 app.command("replay")(replay_file)
 
 

@@ -1,9 +1,7 @@
-"""`ocs-sim record` and `replay`: captures and recordings of real traffic."""
+"""`ocs-sim replay`: captures and recordings of real traffic."""
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -29,46 +27,9 @@ from simulator.show import output, print_audit, print_json, print_recording_repl
 from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN
 from simulator.summary import audit_json
 
-KEY_OCTETS = 32
 ScaleOption = Annotated[
     int, typer.Option(min=1, max=10_000, help="A recording: so many times at once, each with its own subscribers.")
 ]
-
-
-def record_capture(
-    capture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .pcap or .pcapng file.")],
-    out: Annotated[Path, typer.Argument(dir_okay=False, help="The recording to write.")],
-    key_file: Annotated[
-        Path, typer.Option(dir_okay=False, help="The key of the pseudonyms; made if it does not exist.")
-    ] = Path("out/pseudonyms.key"),
-    capture_port: Annotated[int, typer.Option(min=1, max=65535, help="The server's Diameter port.")] = 3868,
-    json: JsonOption = False,
-) -> None:
-    """Make a recording of a capture: its requests with their times and answers, subscribers by pseudonyms."""
-    from simulator.pseudonyms import Pseudonyms
-    from simulator.recording import record
-
-    found = record(capture, out, Pseudonyms(_key(key_file)), port=capture_port)
-    if json:
-        print_json(asdict(found))
-        return
-    losses = found.losses
-    console = output()
-    console.print(
-        f"{found.requests:,} requests of {found.sessions:,} sessions and {found.peers} peers in {found.seconds:,.1f} s;"
-        f" {found.unanswered:,} without an answer, {found.repetitions:,} repetitions left out: {out}"
-    )
-    if losses.gaps or losses.broken:
-        console.print(f"[yellow]![/] {losses.gaps} gaps and {losses.broken} places that are not Diameter in {capture}")
-
-
-def _key(path: Path) -> bytes:
-    """The key in the file; a new one only its owner can read. Raises OSError."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(KEY_OCTETS) + "\n", "ascii")
-    return path.read_bytes().strip()
 
 
 def recorded_subscribers(recording: Path, scale: int) -> tuple[Subscriber, ...]:

@@ -91,4 +91,4 @@ def _is_repeated(answer: Answer | None, node: Node, peer: DiameterPeer) -> bool:
     """No answer, unless the server is gone for good; or an agent could not deliver it, and there is another."""
     if answer is None:
         return not node.gave_up
-    return answer.result_code == UNABLE_TO_DELIVER and bool(peer.via) and node.has_other(peer)
+    return answer.result_code == UNABLE_TO_DELIVER and bool(peer.via) and node.has_several

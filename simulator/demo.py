@@ -18,6 +18,7 @@ import uvloop
 from rich.console import Console
 
 from simulator.capture import captured_requests
+from simulator.catalogue_sheet import CatalogueSheet
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.network import DIRECT, Network, PeerEntry, peer_entries
@@ -103,6 +104,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
             prices=prices,
             ocs_config=config,
             more_sessions=[*more, *story.result.reports],
+            sheet=CatalogueSheet.read(options.catalogue),
         )
     carried = [replace(each, msisdn=payer.msisdn, imsi=payer.imsi, traffic="data") for each in more]
     write_wholesale(options.folder / WHOLESALE, [*outcome.tally.sessions, *carried, *story.result.reports])

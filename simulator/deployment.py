@@ -27,6 +27,8 @@ from simulator.tally import Tally
 
 RECONNECTS, RECONNECT_PAUSE_S = 50, 0.2
 """A restarting server has ten seconds. (Tc of RFC 6733 §2.1 is 30 s: too long for compressed time.)"""
+OTHER_WAY_S = 5.0
+"""Longest wait for another way, for a request that came back with 3002."""
 
 
 class Target(Protocol):
@@ -64,6 +66,8 @@ class Node:
         self._is_wanted = False
         """It is to be connected: a lost connection is made again."""
         self._connecting = asyncio.Lock()
+        self._opened = asyncio.Event()
+        """Set, and replaced, when a way is open."""
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -110,18 +114,28 @@ class Node:
             self.sender = replace(self.sender, server_host=server_host)
 
     async def peer(self, *, avoid: DiameterPeer | None = None) -> DiameterPeer:
-        """An open connection, not `avoid` if there is another; a closed one if the server can't be reached for too
-        long.
+        """An open connection, not `avoid` if there is another, or will be soon; a closed one if the server can't be
+        reached for too long.
         """
+        if avoid is not None and self.has_several:
+            await self._until_other(avoid)
         if not any(route.is_open for route in self._routes):
             await self._reconnect()
         ways = [route.peer for route in self._routes if route.peer is not None and route.is_open]
         others = [peer for peer in ways if peer is not avoid]
         return (others or ways or self.peers)[0]
 
-    def has_other(self, peer: DiameterPeer) -> bool:
-        """Whether there is another way than this connection."""
-        return any(route.is_open and route.peer is not peer for route in self._routes)
+    @property
+    def has_several(self) -> bool:
+        """Whether there is more than one way to the server, open or not."""
+        return len(self._routes) > 1
+
+    async def _until_other(self, peer: DiameterPeer) -> None:
+        """Waits, but not for long, until a way is open that is not this connection."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OTHER_WAY_S):
+                while not any(route.is_open and route.peer is not peer for route in self._routes):
+                    await self._opened.wait()
 
     async def _connect(self, route: Route) -> None:
         sender = self.sender
@@ -130,6 +144,8 @@ class Node:
         route.peer = await DiameterPeer.connect(identity, *address, rng=self._rng, asked=self._asked)
         route.peer.via = route.agent.host if route.agent is not None else ""
         route.peer.closed.add_done_callback(lambda _: self._keep())
+        self._opened.set()
+        self._opened = asyncio.Event()
 
     async def _reconnect(self) -> None:
         """Until one route is open (RFC 3539 §3.4: reopen)."""

@@ -178,7 +178,7 @@ class Engine:
         tally.answered += 1
         tally.results[answer.result_code] += 1
         if first is not None and not _equal(first, answer):
-            if is_final(request.kind, first.result_code):
+            if is_final(request.kind, first.result_code) and answer.result_code // 1000 != PROTOCOL_ERRORS:
                 tally.unequal(request.session_id, request.kind, request.number, first.result_code, answer.result_code)
             else:
                 tally.evaluated_anew += 1

@@ -2,9 +2,11 @@
 
 1. Every record occurs once.
 2. Per session and service, reported use = recorded use.
-3. Per session, service and price: billable units = included units + overrun + paid units, and the cost of the paid
-units is the debit. `prices.py` prices it again from the plan's place and destination.
-4. Included units were used before credit, and not more than the package has.
+3. Accounts are computed again (`recomputation`): what each session cost and which units paid, fees, limits, notices,
+the credit that is left. Transfers arrive, once, with what was sent.
+4. Where an account's use is not wholly known, its sessions are priced again one by one: billable units = included units
++ overrun + paid units, the cost of the paid units is the debit, and included units were used before credit, and not
+more than the package has.
 5. Per account, Σ credited − Σ debited = the last recorded credit, never negative.
 6. Per session, Σ movements of credit in its records = Σ debits of its services.
 7. In `ocs audit`, paid in = left + held + spent.
@@ -17,11 +19,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simulator.catalogue_sheet import CatalogueSheet
+from simulator.differences import Difference
 from simulator.prices import Package, PriceList, PriceListError, Rate
+from simulator.recomputation import recompute
 from simulator.records import ChargedUse, RecordBook, RecordedAccount, RecordedSession
 from simulator.tally import SessionReport
 
@@ -51,6 +56,12 @@ class OutsideAudit:
     charged_by_service: Counter[str] = field(default_factory=Counter)
     """Micro-EUR."""
     overrun_units: int = 0
+    recomputed: int = 0
+    """Accounts that were computed again."""
+    not_recomputed: Counter[str] = field(default_factory=Counter)
+    """Why others were not → accounts."""
+    differences: list[Difference] = field(default_factory=list)
+    """Of accounts that were computed again, and of transfers; each is among the findings too."""
     findings: list[str] = field(default_factory=list)
     finding_count: int = 0
     caught_up_s: float = 0.0
@@ -59,10 +70,21 @@ class OutsideAudit:
     def ok(self) -> bool:
         return not self.finding_count
 
+    @property
+    def other_findings(self) -> list[str]:
+        """Those that are no `differences`."""
+        told = {each.text() for each in self.differences}
+        return [finding for finding in self.findings if finding not in told]
+
     def wrong(self, text: str) -> None:
         self.finding_count += 1
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(text)
+
+    def differs(self, difference: Difference) -> None:
+        if len(self.differences) < MAX_FINDINGS:
+            self.differences.append(difference)
+        self.wrong(difference.text())
 
 
 def audit(
@@ -70,10 +92,11 @@ def audit(
     records_folder: Path,
     prices: PriceList,
     *,
+    sheet: CatalogueSheet | None = None,
     timeout_s: float = CATCH_UP_TIMEOUT_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> OutsideAudit:
-    """Waits for the records to catch up, then compares."""
+    """Waits for the records to catch up, then compares. Without a `sheet` no account is computed again."""
     result, book = OutsideAudit(), RecordBook(records_folder)
     started = time.monotonic()
     book.read_on()
@@ -84,21 +107,39 @@ def audit(
     result.records = len(book.event_ids)
     if book.duplicates:
         result.wrong(f"{book.duplicates} event ids were recorded more than once")
+    whole = _recompute(result, reports, book, sheet)
     for report in reports:
-        _compare_session(result, report, book, prices)
+        _compare_session(result, report, book, prices, whole)
     for session_id, session in book.sessions.items():
         if session.closed:
             _compare_movement(result, session_id, session)
-    packages = {book.sessions[report.session_id].account: report.package for report in reports if report.package}
+    packages = {
+        book.sessions[report.session_id].account: report.package
+        for report in reports
+        if report.package and book.sessions[report.session_id].account not in whole
+    }
     _compare_accounts(result, book, prices, packages, _accounts_with_open_sessions(reports, book))
     return result
+
+
+def _recompute(
+    result: OutsideAudit, reports: Sequence[SessionReport], book: RecordBook, sheet: CatalogueSheet | None
+) -> Container[str]:
+    """Returns the accounts."""
+    if sheet is None:
+        return ()
+    found = recompute(reports, book, sheet)
+    result.recomputed, result.not_recomputed = len(found.accounts), found.left_out
+    for difference in found.differences:
+        result.differs(difference)
+    return found.accounts
 
 
 def _caught_up(reports: Sequence[SessionReport], book: RecordBook) -> bool:
     """Whether all sessions with a reported end are fully recorded."""
     for report in reports:
         expected = sum(service.used for service in report.services)
-        if report.closed and expected and not report.uncertain:
+        if report.closed and expected and not report.use_is_uncertain:
             session = book.sessions.get(report.session_id)
             if session is None or not session.closed or session.used.total() < expected:
                 return False
@@ -120,7 +161,10 @@ def _accounts_with_open_sessions(reports: Sequence[SessionReport], book: RecordB
     }
 
 
-def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBook, prices: PriceList) -> None:
+def _compare_session(
+    result: OutsideAudit, report: SessionReport, book: RecordBook, prices: PriceList, whole: Container[str]
+) -> None:
+    """`whole`: accounts that were computed again."""
     result.sessions += 1
     session = book.sessions.get(report.session_id, RecordedSession())
     reported: Counter[str] = Counter()
@@ -128,19 +172,19 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
         reported[service.key] += service.used
         result.used_by_service[service.service or report.traffic] += service.used
     result.sessions_with_use += bool(reported.total())
-    if report.uncertain:
+    if report.use_is_uncertain:
         result.uncertain += 1
     elif _is_open(report, book):
         result.still_open += 1
     else:
         for key in reported.keys() | session.used.keys():
             result.services_compared += 1
-            if reported[key] != session.used[key]:
+            if reported[key] != session.used[key] and session.account not in whole:
                 result.wrong(
                     f"{report.session_id} service {key or '-'}: {reported[key]} units reported as used,"
                     f" {session.used[key]} recorded"
                 )
-    _compare_prices(result, report, session, prices)
+    _compare_prices(result, report, session, prices, known=session.account in whole)
 
 
 def _compare_movement(result: OutsideAudit, session_id: str, session: RecordedSession) -> None:
@@ -153,14 +197,19 @@ def _compare_movement(result: OutsideAudit, session_id: str, session: RecordedSe
         )
 
 
-def _compare_prices(result: OutsideAudit, report: SessionReport, session: RecordedSession, prices: PriceList) -> None:
-    rates = _expected_rates(result, report, prices)
+def _compare_prices(
+    result: OutsideAudit, report: SessionReport, session: RecordedSession, prices: PriceList, *, known: bool
+) -> None:
+    """`known`: it was compared with the account on paper."""
+    rates = {} if known else _expected_rates(result, report, prices)
     for price_id, charged in session.charged.items():
         if not (charged.used or charged.debit_micro_eur or charged.bucket_units):
             continue
         result.prices_compared += 1
         result.overrun_units += charged.overrun_units
         result.charged_by_service[report.traffic] += charged.debit_micro_eur
+        if known:
+            continue
         name = price_id.partition("@")[0]
         for label in {name, *charged.labels}:
             if rates and label not in rates:
@@ -170,23 +219,26 @@ def _compare_prices(result: OutsideAudit, report: SessionReport, session: Record
 
 def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceList) -> dict[str, Rate]:
     """Rate id → rate of the session's services; empty if the plan does not know it (a replayed capture)."""
-    rates = {}
+    rates: dict[str, Rate] = {}
     for service in report.services:
         if not service.service or not report.place:
             continue
         try:
-            rate = prices.rate(
-                service.service,
-                report.place,
-                direction="mt" if report.incoming else "mo",
-                destination=report.destination_class,
-            )
+            rates |= {rate.id: rate for rate in _rates_of(report, service.service, prices)}
         except PriceListError as error:
             if service.used:
                 result.wrong(f"{report.session_id}: {service.used} units used, but {error}")
-            continue
-        rates[rate.id] = rate
     return rates
+
+
+def _rates_of(report: SessionReport, service: str, prices: PriceList) -> Iterator[Rate]:
+    """At each place of the session. Of a forwarded call: the call from home or from there, and the incoming leg."""
+    direction = "fw" if report.forwarding else "mt" if report.incoming else "mo"
+    places = {report.place, *report.other_places} | ({"home"} if report.forwarding else set())
+    for place in sorted(places):
+        yield prices.rate(service, place, direction=direction, destination=report.destination_class)
+        if report.forwarding == "late" and place != "home":
+            yield prices.rate(service, place, direction="mt")
 
 
 def _reprice(result: OutsideAudit, report: SessionReport, name: str, charged: ChargedUse, prices: PriceList) -> None:

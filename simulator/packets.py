@@ -6,25 +6,28 @@ IPv4 and IPv6 without fragments; TCP reassembled by sequence number, SCTP by who
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapReader
 
-from simulator.capture import CaptureError
+from simulator.errors import CaptureError
 from simulator.wire import FrameSplitter, WireError
 
 MAX_AHEAD = 64
 """Segments of one stream kept after a gap; then the gap counts as lost and the stream goes on behind it."""
 MAX_STREAMS = 100_000
+"""Directions of connections that are read at once; the one that was silent for longest is then forgotten."""
 ETHERNET, RAW_IP, RAW_IP_BSD, LINUX_COOKED, LINUX_COOKED_2 = 1, 101, 12, 113, 276
 _LINK_OCTETS = {RAW_IP: 0, RAW_IP_BSD: 0, 228: 0, 229: 0, LINUX_COOKED: 16, LINUX_COOKED_2: 20}
 TCP, SCTP = 6, 132
-SYN = 0x02
+FIN, SYN, RST = 0x01, 0x02, 0x04
 _HALF = 1 << 31
 _WHOLE = 1 << 32
 _VLAN = frozenset((0x8100, 0x88A8))
@@ -61,11 +64,21 @@ class _Stream:
     splitter: FrameSplitter = field(default_factory=FrameSplitter)
 
 
-def captured_messages(path: Path, port: int, losses: Losses) -> Iterator[CapturedMessage]:
-    """Every Diameter message from or to `port`, in the order of the capture. Raises CaptureError."""
-    streams: dict[tuple[bytes, int, bytes, int], _Stream] = {}
+Ends = tuple[bytes, int, bytes, int]
+"""Source and its port, destination and its port."""
+Streams = OrderedDict[Ends, _Stream]
+
+
+def captured_messages(capture: Path | BinaryIO, port: int, losses: Losses) -> Iterator[CapturedMessage]:
+    """Every Diameter message from or to `port`, in the order of the capture: a file, or a stream such as tcpdump's.
+    Raises CaptureError.
+    """
+    streams: Streams = OrderedDict()
     try:
-        with path.open("rb") as file, RawPcapReader(cast(Any, file)) as reader:  # also closes what is no capture
+        with (
+            capture.open("rb") if isinstance(capture, Path) else contextlib.nullcontext(capture) as file,
+            RawPcapReader(cast(Any, file)) as reader,  # the file is closed too if it is no capture
+        ):
             meta: Any
             for packet, meta in reader:
                 found = _transport(packet, _link(reader, meta))
@@ -80,12 +93,11 @@ def captured_messages(path: Path, port: int, losses: Losses) -> Iterator[Capture
                     yield from _named(frames, _time_s(reader, meta), ends, port)
         losses.gaps += sum(bool(stream.ahead) for stream in streams.values())
     except (Scapy_Exception, OSError, EOFError) as error:
-        raise CaptureError(f"{path}: cannot be read as a capture ({error})") from error
+        name = capture if isinstance(capture, Path) else "the stream"
+        raise CaptureError(f"{name}: cannot be read as a capture ({error})") from error
 
 
-def _named(
-    frames: list[bytes], time_s: float, ends: tuple[bytes, int, bytes, int], port: int
-) -> Iterator[CapturedMessage]:
+def _named(frames: list[bytes], time_s: float, ends: Ends, port: int) -> Iterator[CapturedMessage]:
     to_server = ends[3] == port
     source, destination = f"{ends[0].hex()}:{ends[1]}", f"{ends[2].hex()}:{ends[3]}"
     client, server = (source, destination) if to_server else (destination, source)
@@ -140,22 +152,29 @@ def _ipv6(packet: bytes, at: int) -> tuple[int, bytes, bytes, bytes] | None:
     return packet[at + 6], packet[at + 8 : at + 24], packet[at + 24 : at + 40], packet[at + 40 : end]
 
 
-def _tcp(
-    streams: dict[tuple[bytes, int, bytes, int], _Stream],
-    ends: tuple[bytes, int, bytes, int],
-    segment: bytes,
-    losses: Losses,
-) -> list[bytes]:
-    """Whole messages that the segment completes."""
+def _tcp(streams: Streams, ends: Ends, segment: bytes, losses: Losses) -> list[bytes]:
+    """Whole messages that the segment completes. A stream ends with FIN or RST."""
+    frames = _read(_stream(streams, ends, segment), segment, losses)
+    if segment[13] & (FIN | RST):
+        losses.gaps += bool(streams.pop(ends).ahead)
+    return frames
+
+
+def _stream(streams: Streams, ends: Ends, segment: bytes) -> _Stream:
     seq, flags = int.from_bytes(segment[4:8], "big"), segment[13]
-    data = segment[(segment[12] >> 4) * 4 :]
     stream = streams.get(ends)
     if stream is None or flags & SYN:
         if len(streams) >= MAX_STREAMS:
-            raise CaptureError(f"the capture has more than {MAX_STREAMS:,} connections")
+            streams.popitem(last=False)
         stream = streams[ends] = _Stream()
         if flags & SYN:
             stream.next_seq = (seq + 1) % _WHOLE
+    streams.move_to_end(ends)
+    return stream
+
+
+def _read(stream: _Stream, segment: bytes, losses: Losses) -> list[bytes]:
+    seq, data = int.from_bytes(segment[4:8], "big"), segment[(segment[12] >> 4) * 4 :]
     if not data:
         return []
     if stream.next_seq < 0:

@@ -1,7 +1,8 @@
 """An account kept on paper: what it must hold after what the network reported and the subscriber bought.
 
-An independent computation of the operator's rules (docs/RULES.md), in plain sequence: no reservations, no sessions
-that wait, no repetitions. It assumes that clients use what they were granted, not more. Each movement is a `Charge`.
+An independent computation of the operator's rules (docs/RULES.md), in plain sequence: no sessions that wait, no
+repetitions. It assumes that clients use what they were granted, not more. Each movement is a `Charge`. Who tells it
+what was granted (`hold`) may use several sessions at a time: units that a grant holds pay for no other use.
 
 - Included units pay before credit; of several those of packs first, then those that end first (HOT-PKG-3, -10).
 - A session's use is rounded up to steps once, and to whole micro-EUR once for each price (HOT-PKG-5, HOT-RAT-8).
@@ -13,16 +14,17 @@ from __future__ import annotations
 from collections import defaultdict
 from zoneinfo import ZoneInfo
 
-from simulator.paper_entries import Charge, Session, Subscription, Units
-from simulator.paper_products import LIMIT, NOTICES, VOLUME, PaperProducts
-from simulator.price_sheet import PriceSheet, Row
+from simulator.paper_counters import LIMIT, NOTICES
+from simulator.paper_entries import Charge, Hold, Session, Subscription, Units
+from simulator.paper_products import VOLUME, PaperProducts
+from simulator.price_sheet import Row, Sheet
 from simulator.prices import Price
 
 
 class PaperAccount(PaperProducts):
     """`zone`: of the calendar months."""
 
-    def __init__(self, sheet: PriceSheet, zone: ZoneInfo) -> None:
+    def __init__(self, sheet: Sheet, zone: ZoneInfo) -> None:
         super().__init__(sheet, zone)
         self._sessions: defaultdict[str, Session] = defaultdict(Session)
 
@@ -34,7 +36,11 @@ class PaperAccount(PaperProducts):
         if self.terminated:
             return
         for each in list(self.subscriptions):
-            if each.state == "armed" and self._is_short(each, rows, wanted, at) and self._can_pay(each.article, at):
+            if (
+                each.state == "armed"
+                and self._is_short(each, rows, wanted, at)
+                and self._can_pay(each.article, at, separate=each.separate)
+            ):
                 self._pay_fee(each, at, at)
 
     def _is_short(self, armed: Subscription, rows: list[Row], wanted: int, at: int) -> bool:
@@ -43,28 +49,94 @@ class PaperAccount(PaperProducts):
             id_ = f"{armed.article.id}.{name}"
             running = [each for each in self.units if each.id == id_ and each.starts <= at < each.ends]
             unlimited = any(each.left is None for each in running)
-            if owed and not unlimited and sum(each.left or 0 for each in running) < owed:
+            if owed and not unlimited and sum(each.free or 0 for each in running) < owed:
                 return True
         return False
 
-    def use(self, at: int, session: str, rows: list[Row], used: int, granted_at: int) -> None:
-        """The network reported use of what was granted at `granted_at`, to be paid at each of the rows."""
+    # -- grants
+
+    def hold(self, at: int, session: str, service: str, rows: list[Row], granted: int) -> None:
+        """The network was granted so many units at these rows: what will pay for them pays for nothing else until the
+        service's next report.
+        """
+        self.release(session, service)
+        if self.terminated or not granted:
+            return
+        seen, hold = self._sessions[session], Hold(frozenset(row.label for row in rows))
+        for row in rows:
+            raw = seen.raw[row.label]
+            shared = any(row.label in other.labels for other in seen.holds.values())
+            if shared or row.label in seen.unpaid:
+                raw = row.price.billable(raw)
+            owed = row.price.billable(raw + granted) - row.price.billable(raw)
+            owed -= self._hold_units(at, hold, row, owed)
+            beyond = row.beyond is not None and self._volume_left() == 0
+            price = row.beyond if beyond and row.beyond is not None else row.price
+            paid = seen.paid[row.label, row.version, price.micro_eur]
+            hold.money += price.cost_micro_eur(paid + owed) - price.cost_micro_eur(paid)
+        seen.holds[service] = hold
+        self.held += hold.money
+
+    def _hold_units(self, at: int, hold: Hold, row: Row, owed: int) -> int:
+        held, room = 0, self._volume_left() if row.beyond is not None else None
+        most = owed if room is None else min(owed, room)
+        for each in self._payers(row, at, at):
+            take = most - held if each.free is None else min(most - held, each.free)
+            if take:
+                each.held += take
+                held += take
+                hold.units.append((row.label, each, take))
+        if row.beyond is not None:
+            hold.volume += held
+            self._volume_held += held
+        return held
+
+    def release(self, session: str, service: str | None = None) -> list[tuple[str, Units, int]]:
+        """What a service held, or all services of the session, is free again: it was reported, or given up."""
+        holds, freed = self._sessions[session].holds, []
+        for key in list(holds) if service is None else [service]:
+            hold = holds.pop(key, None)
+            if hold is not None:
+                for _, each, units in hold.units:
+                    each.held -= units
+                self.held -= hold.money
+                self._volume_held -= hold.volume
+                freed += hold.units
+        return freed
+
+    # -- use
+
+    def use(
+        self, at: int, session: str, rows: list[Row], used: int, granted_at: int, service: str | None = None
+    ) -> None:
+        """The network reported use of what was granted at `granted_at`, to be paid at each of the rows. `service`: what
+        its grant holds (`hold`) pays first.
+        """
         self.pass_time(at)
         if self.terminated:  # an emergency call, which needs no account
             return
-        before = self.credit
-        self._use(at, session, rows, used, granted_at)
+        before, freed = self.credit, [] if service is None else self.release(session, service)
+        self._use(at, session, rows, used, granted_at, freed)
         self.look(at)
         self._tell_low_credit(at, before)
 
-    def _use(self, at: int, session: str, rows: list[Row], used: int, granted_at: int) -> None:
+    def _use(
+        self,
+        at: int,
+        session: str,
+        rows: list[Row],
+        used: int,
+        granted_at: int,
+        freed: list[tuple[str, Units, int]],
+    ) -> None:
         for row in rows:
             seen = self._sessions[session]
             before = seen.raw[row.label]
             seen.raw[row.label] += used
             owed = row.price.billable(before + used) - row.price.billable(before)
             charge = Charge(at, row.label, 0, session, row.version, used)
-            owed -= self._pay_by_units(charge, row, owed, granted_at)
+            own = [(each, units) for label, each, units in freed if label == row.label]
+            owed -= self._pay_by_units(charge, row, owed, granted_at, own)
             if row.beyond is not None and self._volume_left() == 0:
                 self._pay_by_credit(charge, row, row.beyond, owed, seen)
             else:
@@ -85,7 +157,7 @@ class PaperAccount(PaperProducts):
                 owed -= owed if each.left is None else min(owed, each.left)
             paid = seen.paid[row.label, row.version, row.price.micro_eur]
             least.append(row.price.cost_micro_eur(paid + owed) - row.price.cost_micro_eur(paid))
-        if refused and sum(least) > self.credit:
+        if refused and sum(least) > self.credit - self.held:
             return
         for row, money in zip(rows, least, strict=True):
             for counter in (LIMIT, row.cap):
@@ -130,13 +202,16 @@ class PaperAccount(PaperProducts):
         return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 
     def _volume_left(self) -> int | None:
-        return None if self.volume is None else max(self.volume - self.volume_used, 0)
+        return None if self.volume is None else max(self.volume - self.volume_used - self._volume_held, 0)
 
-    def _pay_by_units(self, charge: Charge, row: Row, owed: int, granted_at: int) -> int:
+    def _pay_by_units(self, charge: Charge, row: Row, owed: int, granted_at: int, own: list[tuple[Units, int]]) -> int:
+        """`own`: what the grant held."""
         paid, room = 0, self._volume_left() if row.beyond is not None else None
         most = owed if room is None else min(owed, room)
-        for each in self._payers(row, granted_at, charge.at):
-            take = most - paid if each.left is None else min(most - paid, each.left)
+        payers: list[tuple[Units, int]] = [(each, owed) for each in self._payers(row, granted_at, charge.at)]
+        for each, at_most in own + payers:
+            take = min(most - paid, at_most)
+            take = take if each.free is None else min(take, each.free)
             if take:
                 paid += take
                 charge.units[each.id] += take
@@ -165,7 +240,8 @@ class PaperAccount(PaperProducts):
     def _pay_by_credit(self, charge: Charge, row: Row, price: Price, owed: int, seen: Session) -> None:
         key = row.label, row.version, price.micro_eur
         had = price.cost_micro_eur(seen.paid[key])
-        low, high = 0, owed
+        full = price.cost_micro_eur(seen.paid[key] + owed) - had <= self.credit
+        low, high = (owed if full else 0), owed
         while low < high:  # the most that the credit covers
             middle = (low + high + 1) // 2
             if price.cost_micro_eur(seen.paid[key] + middle) - had <= self.credit:
@@ -174,6 +250,8 @@ class PaperAccount(PaperProducts):
                 high = middle - 1
         seen.paid[key] += low
         charge.unpaid = owed - low
+        if owed:
+            (seen.unpaid.add if charge.unpaid else seen.unpaid.discard)(row.label)
         charge.debit = price.cost_micro_eur(seen.paid[key]) - had
         charge.promotional = self._take(charge.debit)
         for counter in (LIMIT, row.cap):

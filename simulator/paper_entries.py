@@ -26,6 +26,12 @@ class Charge:
     unpaid: int = 0
     promotional: int = 0
     """The promotional part of `debit`."""
+    is_fee: bool = False
+    """Of a product."""
+    ends: int = 0
+    """Of a fee: end of the period that it pays; 0 = none."""
+    separate: int = 0
+    """Of a fee: micro-EUR that the separate account paid (HOT-GRP-5)."""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,13 @@ class Units:
     """Of a tariff: it pays after all others."""
     told: bool
     number: int = 0
+    held: int = 0
+    """By grants that are not reported yet."""
+
+    @property
+    def free(self) -> int | None:
+        """What no grant holds; None = unlimited."""
+        return None if self.left is None else max(self.left - self.held, 0)
 
 
 @dataclass(slots=True)
@@ -56,6 +69,8 @@ class Subscription:
     following: str = ""
     committed_until: int = 0
     number: int = 0
+    separate: bool = False
+    """The separate account of the member who ordered it pays (HOT-GRP-5)."""
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -64,11 +79,27 @@ class Subscription:
 
 
 @dataclass(slots=True)
+class Hold:
+    """What a grant holds until its use is reported (RFC 8506 §5)."""
+
+    labels: frozenset[str]
+    units: list[tuple[str, Units, int]] = field(default_factory=list)
+    """(label of the row, units, how many)."""
+    money: int = 0
+    volume: int = 0
+    """Of the fair-use volume, octets."""
+
+
+@dataclass(slots=True)
 class Session:
     raw: Counter[str] = field(default_factory=Counter)
     """Used units by label."""
     paid: Counter[tuple[str, str, Fraction]] = field(default_factory=Counter)
     """Billable units that credit paid, by label, version and amount of the price."""
+    holds: dict[str, Hold] = field(default_factory=dict)
+    """By service."""
+    unpaid: set[str] = field(default_factory=set)
+    """Labels whose last step nobody paid."""
 
 
 class Pool:

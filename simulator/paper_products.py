@@ -2,39 +2,38 @@
 
 - Products renew from credit when their period ends, or wait until there is enough (HOT-PKG-2).
 - Without a top-up in 90 days the account is inactive, 270 days later it is terminated (HOT-ACC-3 to -6).
-- A counter tells once a month, or once a change of its limit, that it has reached 80 and 100 % (HOT-CC-4).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from datetime import datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from simulator.paper_counters import LIMIT, PaperCounters
 from simulator.paper_entries import Charge, Pool, Subscription, Units
-from simulator.price_sheet import Article, PriceSheet
+from simulator.price_sheet import Article, Sheet
 
 DAY_S = 86_400
 ACTIVE_S, LIFE_S = 90 * DAY_S, 270 * DAY_S
-LIMIT = "limit"
 VOLUME = "eu-data"
 LOW_CREDIT = 1_000_000
 """Micro-EUR: a use below it is told (HOT-ACC-8)."""
-TOLD = ("data", "usa-data", "balkan-data", "pack-sms", "pack-mms")
-"""Units of which 80 and 100 % are told, if the product's are."""
-NOTICES = (80, 100)
+MEMBERS_RENEW_S = 600
+"""So long after the end of a period that a pool shares (docs/LEDGER.md)."""
 RUNNING = ("active", "ending")
 
 
-class PaperProducts:
+class PaperProducts(PaperCounters):
     """`zone`: of the calendar months."""
 
-    def __init__(self, sheet: PriceSheet, zone: ZoneInfo) -> None:
-        self._sheet, self._zone = sheet, zone
+    def __init__(self, sheet: Sheet, zone: ZoneInfo) -> None:
+        super().__init__(zone)
+        self._sheet = sheet
         self.credit = self.promotional = 0
         """Micro-EUR; `promotional` is a part of the credit, and pays first (HOT-ACC-10)."""
+        self.separate = 0
+        """Micro-EUR of the separate account (HOT-GRP-5)."""
         self.active_until = 0
         self.unused = self.terminated = False
         self.country = "home"
@@ -43,26 +42,17 @@ class PaperProducts:
         self.blocks: set[str] = set()
         """Reasons."""
         self.charges: list[Charge] = []
-        self.notices: list[tuple[int, str, int]] = []
-        """(moment, bucket or counter, percent); "low credit" has none."""
         self.units: list[Units] = []
         self.pool: Pool | None = None
         self.subscriptions: list[Subscription] = []
-        self.counted: Counter[tuple[str, int]] = Counter()
-        """(counter, month) → micro-EUR."""
-        self.limits: dict[str, int | None] = {}
-        """Counter → micro-EUR; None = none."""
         self.volume: int | None = None
         """Octets of this period that included units may pay in the EU; None = any."""
-        self.volume_used = 0
-        self._told: set[tuple[str, int, int]] = set()
+        self.volume_used = self._volume_held = 0
+        self.held = 0
+        """Micro-EUR that grants hold (`PaperAccount.hold`)."""
         self._number = 0
 
     # -- time
-
-    def month(self, at: int) -> int:
-        local = datetime.fromtimestamp(at, self._zone)
-        return local.year * 100 + local.month
 
     def state(self, at: int) -> str:
         if self.terminated:
@@ -87,6 +77,13 @@ class PaperProducts:
             self.unused, self.active_until = False, at + ACTIVE_S
             self.pass_time(at)
 
+    def owes_the_pool(self, now: int) -> bool:
+        """Whether a period whose units a pool has ended a moment ago: a request of any member renews it."""
+        return any(
+            each.state in RUNNING and each.ends <= now < each.ends + MEMBERS_RENEW_S and "shared" in each.article.marks
+            for each in self.subscriptions
+        )
+
     def pass_time(self, now: int) -> None:
         while (due := self._first_due(now)) is not None:
             if due.state in RUNNING:
@@ -97,7 +94,7 @@ class PaperProducts:
             if self._is_forbidden(due, now):
                 self._end(due)
                 continue
-            if self._can_pay(due.article, now):
+            if self._can_pay(due.article, now, separate=due.separate):
                 late = due.state == "unpaid" or now >= due.due + due.article.days * DAY_S
                 self._pay_fee(due, now if late else due.due, now)
             else:
@@ -109,7 +106,7 @@ class PaperProducts:
         waiting = []
         for each in self.subscriptions:
             at = each.ends if each.state in RUNNING else each.due
-            begins = each.state == "unpaid" and self._can_pay(each.article, now)
+            begins = each.state == "unpaid" and self._can_pay(each.article, now, separate=each.separate)
             if at <= now and (begins or each.state in (*RUNNING, "planned")):
                 waiting.append((at, *each.rank, each))
         return min(waiting, key=lambda found: found[:3])[3] if waiting else None
@@ -127,7 +124,7 @@ class PaperProducts:
             self._void_plans()
         if self._is_forbidden(ended, at):
             self._end(ended)
-        elif self._can_pay(ended.article, now):
+        elif self._can_pay(ended.article, now, separate=ended.separate):
             missed = now >= at + ended.article.days * DAY_S
             self._pay_fee(ended, now if missed else at, now)
         else:
@@ -151,6 +148,12 @@ class PaperProducts:
         return bool(needed) and not any(
             each.article.id in needed or ("tariff" in needed and each.article.is_tariff) for each in others
         )
+
+    def end(self, at: int) -> None:
+        """The account is over: by the time that passed, or because care ended it."""
+        self.pass_time(at)
+        if not self.terminated:
+            self._terminate(at)
 
     def _terminate(self, at: int) -> None:
         self.charges.append(Charge(at, "expired", self.credit))
@@ -178,6 +181,24 @@ class PaperProducts:
         self.charges.append(Charge(at, "top-up", -micro_eur))
         self.pass_time(at)
 
+    def move(self, at: int, what: str, micro_eur: int, *, promotional: int = 0) -> None:
+        """Credit arrives (or, below 0, leaves) without being paid in: a transfer, a payment that a bank takes back."""
+        self.pass_time(at)
+        before = self.credit
+        self.credit, self.promotional = self.credit + micro_eur, self.promotional + promotional
+        self.charges.append(Charge(at, what, -micro_eur, promotional=-promotional))
+        if micro_eur < 0:
+            self._tell_low_credit(at, before)
+        self.pass_time(at)
+
+    def close_separate(self, at: int) -> None:
+        """What is left of the separate account is the account's (HOT-GRP-5)."""
+        self.pass_time(at)
+        self.charges.append(Charge(at, "separate", -self.separate))
+        self.credit, self.separate = self.credit + self.separate, 0
+        for each in self.subscriptions:
+            each.separate = False
+
     def block(self, at: int, reason: str) -> None:
         self.pass_time(at)
         self.blocks.add(reason)
@@ -192,7 +213,7 @@ class PaperProducts:
         """A one-off fee, in whatever state the account is (HOT-REC-3)."""
         self.pass_time(at)
         price, before = self._sheet.article(at, product).price_micro_eur, self.credit
-        self.charges.append(Charge(at, product, price, promotional=self._take(price)))
+        self.charges.append(Charge(at, product, price, promotional=self._take(price), is_fee=True))
         self._tell_low_credit(at, before)
 
     def _tell_low_credit(self, at: int, before: int) -> None:
@@ -211,11 +232,13 @@ class PaperProducts:
         self.pay_out(at)
         self._terminate(at)
 
-    def buy(self, at: int, product: str, *, starts: int = 0, armed: bool = False) -> None:
-        """The purchase was accepted. `starts`: planned for then; `armed`: it begins at its first use."""
+    def buy(self, at: int, product: str, *, starts: int = 0, armed: bool = False, separate: bool = False) -> None:
+        """The purchase was accepted. `starts`: planned for then; `armed`: it begins at its first use; `separate`: the
+        member's own account pays.
+        """
         self.pass_time(at)
         state = "planned" if starts else "armed" if armed else "new"
-        bought = Subscription(self._sheet.article(at, product), state, due=starts)
+        bought = Subscription(self._sheet.article(at, product), state, due=starts, separate=separate)
         self._add(bought)
         if state == "new":
             self._pay_fee(bought, at, at)
@@ -282,20 +305,21 @@ class PaperProducts:
             if each.state == "planned" and "voided" in each.article.marks:
                 self._end(each)
 
-    def _can_pay(self, article: Article, now: int) -> bool:
-        if "counts" in article.marks and not self._has_room(LIMIT, now, article.price_micro_eur):
+    def _can_pay(self, article: Article, now: int, *, separate: bool = False) -> bool:
+        if self.state(now) != "active" or (self.separate if separate else self.credit) < article.price_micro_eur:
             return False
-        return self.state(now) == "active" and self.credit >= article.price_micro_eur
-
-    def _has_room(self, counter: str, now: int, micro_eur: int) -> bool:
-        limit = self.limits.get(counter)
-        return limit is None or self.counted[counter, self.month(now)] + micro_eur <= limit
+        counts = "counts" in article.marks and not separate
+        return not counts or self._has_room(LIMIT, now, article.price_micro_eur)
 
     def _pay_fee(self, subscription: Subscription, starts: int, now: int) -> None:
         article, before = subscription.article, self.credit
-        self._take(article.price_micro_eur)
-        self.charges.append(Charge(now, article.id, article.price_micro_eur))
-        if "counts" in article.marks:
+        fee = Charge(now, article.id, 0 if subscription.separate else article.price_micro_eur, is_fee=True)
+        self.charges.append(fee)
+        if subscription.separate:
+            fee.separate, self.separate = article.price_micro_eur, self.separate - article.price_micro_eur
+        else:
+            fee.promotional = self._take(fee.debit)
+        if "counts" in article.marks and not subscription.separate:
             self._count(LIMIT, now, article.price_micro_eur)
             self._tell(LIMIT, now)
         if article.days == 0:
@@ -303,19 +327,19 @@ class PaperProducts:
             self._end(subscription)
             return
         subscription.state, subscription.ends = "active", self._period_end(article, starts)
+        fee.ends = subscription.ends
         if article.benefits and not subscription.committed_until:
             subscription.committed_until = starts + article.agreed_days * DAY_S
         if article.is_tariff:
             self._replace_tariff(subscription, now)
-            self._begin_volume(article.volume(self._sheet.cap_micro_eur))
+            self._begin_volume(article.volume(self._sheet.cap(starts)))
         where = self.pool.units if self.pool is not None and "shared" in article.marks else self.units
         for name, quantity in article.units.items():
             self._number += 1
-            told = "told" in article.marks and name in TOLD
             where.append(
                 Units(
                     *(f"{article.id}.{name}", name, quantity, quantity, starts, subscription.ends, subscription),
-                    *(article.is_tariff, told, self._number),
+                    *(article.is_tariff, name in article.told, self._number),
                 )
             )
 
@@ -359,26 +383,13 @@ class PaperProducts:
         for counter in () if self.terminated else self.limits:
             self._tell(counter, at)
 
-    def _count(self, counter: str, at: int, micro_eur: int) -> None:
-        self.counted[counter, self.month(at)] += micro_eur
-
-    def _tell(self, counter: str, at: int) -> None:
-        key, limit = (counter, self.month(at)), self.limits.get(counter)
-        for percent in NOTICES:
-            reached = limit is not None and self.counted[key] * 100 >= limit * percent
-            if reached and (*key, percent) not in self._told:
-                self._told.add((*key, percent))
-                self.notices.append((at, counter, percent))
-
-    def _tell_reached(self, counter: str, at: int) -> None:
-        key = counter, self.month(at)
-        if (*key, 100) not in self._told:
-            self._told.update({(*key, percent) for percent in NOTICES})
-            self.notices.append((at, counter, 100))
-
-    def set_limit(self, at: int, counter: str, micro_eur: int | None) -> None:
-        """Its notices come anew (HOT-CC-4)."""
+    def set_limit(self, at: int, counter: str, micro_eur: int | None, *, once: bool = False) -> None:
+        """Its notices come anew (HOT-CC-4). `once`: for this month only."""
         self.pass_time(at)
-        self.limits[counter] = micro_eur
+        if once:
+            self._limits_of[counter, self.month(at)] = micro_eur
+        else:
+            self._limits_of.pop((counter, self.month(at)), None)
+            self.limits[counter] = micro_eur
         self._told = {each for each in self._told if each[0] != counter}
         self.look(at)

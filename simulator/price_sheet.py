@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from typing import Protocol
 
 from simulator.errors import SimulatorError
 from simulator.prices import Price
@@ -37,6 +38,8 @@ class Row:
     """A counter of money besides the monthly limit; "" = none."""
     beyond: Price | None = None
     """What credit pays once the fair-use volume is used up (HOT-ROA-3); None = there is no volume here."""
+    always: bool = False
+    """Free for everybody, such as an emergency call: no first use (HOT-ACC-2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Article:
     benefits: Mapping[str, int] = field(default_factory=dict)
     """Given for a commitment, micro-EUR."""
     agreed_days: int = 0
+    told: frozenset[str] = frozenset()
+    """Units of which 80 and 100 % are told."""
 
     @property
     def is_tariff(self) -> bool:
@@ -85,6 +90,8 @@ class Article:
 KINDS = ("tariff", "option", "pack", "recurring-fee")
 CONDITIONS = ("needs:", "not-with:")
 """Marks with a product: one that it needs ("tariff" = any), a tariff with which there is no period of it."""
+TOLD = ("data", "usa-data", "balkan-data", "pack-sms", "pack-mms")
+"""Units of which 80 and 100 % are told, if the product's are."""
 MARKS = frozenset((*KINDS, "renews", "with-tariff", "voided", "counts", "shared", "told"))
 """`with-tariff`: ends with the tariff's period. `voided`: a plan of it is void when the tariff changes. `counts`: its
 price counts to the monthly limit. `shared`: its units are the pool's. `told`: 80 and 100 % of its units are notices.
@@ -99,6 +106,15 @@ def amount(text: str) -> int | None:
     return int(number) * SIZES[unit]
 
 
+class Sheet(Protocol):
+    """What an account on paper asks of a price list."""
+
+    def article(self, moment: int, id_: str) -> Article: ...
+
+    def cap(self, moment: int) -> int:
+        """Wholesale cap of a GB in the EU, micro-EUR net (HOT-ROA-2)."""
+
+
 class PriceSheet:
     """Versions of the price list: (name, valid from, prices, products, VAT percent). `cap_micro_eur`: the wholesale cap
     of a GB in the EU.
@@ -108,9 +124,12 @@ class PriceSheet:
         self._begins = [begins for _, begins, *_ in versions]
         self._rows = [_rows(prices, name) for name, _, prices, *_ in versions]
         self.articles = [_articles(products, vat) for *_, products, vat in versions]
-        self.cap_micro_eur = cap_micro_eur
+        self._cap_micro_eur = cap_micro_eur
         self._vat = {name: vat for name, *_, vat in versions}
         self._names = [name for name, *_ in versions]
+
+    def cap(self, _moment: int) -> int:
+        return self._cap_micro_eur
 
     def _at(self, moment: int) -> int:
         return max(bisect_right(self._begins, moment) - 1, 0)
@@ -185,6 +204,7 @@ def _articles(text: str, vat_percent: int) -> dict[str, Article]:
             vat_percent=vat_percent,
             benefits={name: int(Decimal(value) * MICRO) for name, value in _pairs(benefits)},
             agreed_days=int(agreed or 0),
+            told=frozenset(included.keys() & set(TOLD)) if "told" in words else frozenset(),
         )
     return found
 

@@ -104,7 +104,7 @@ class PriceList:
         """Package → micro-EUR."""
         return {name: package.price_micro_eur for name, package in self.packages.items()}
 
-    def _price_named(self, name: str) -> Price:
+    def price_named(self, name: str) -> Price:
         if name not in self._prices:
             raise PriceListError(f"the catalogue has no price {name!r}")
         return self._prices[name]
@@ -136,7 +136,7 @@ class PriceList:
         if name not in self._rates:
             raise PriceListError(f"the catalogue has no rate {name!r}")
         row = self._rates[name]
-        return Rate(name, self._price_named(row["price"]), tuple(row.get("buckets", ())), bool(row.get("always")))
+        return Rate(name, self.price_named(row["price"]), tuple(row.get("buckets", ())), bool(row.get("always")))
 
     def paid_by_bucket(self, bucket: str) -> set[str]:
         """Rates that this bucket may pay: a debit at one of them means that the bucket was used up."""

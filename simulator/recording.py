@@ -11,31 +11,15 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from simulator.capture import APP_CREDIT_CONTROL, CaptureError
-from simulator.packets import CapturedMessage, Losses, captured_messages
-from simulator.pseudonyms import Pseudonyms
-from simulator.wire import (
-    AVP_ORIGIN_HOST,
-    AVP_SESSION_ID,
-    CMD_CCR,
-    FLAG_REPEAT,
-    Answer,
-    ServiceAnswer,
-    WireError,
-    avps,
-    read_answer,
-    read_head,
-)
+from simulator.errors import CaptureError
+from simulator.wire import Answer, ServiceAnswer
 
 FORMAT, VERSION = "ocs-sim recording", 1
-MAX_PENDING = 200_000
-"""Requests that wait for their answer in the capture; the oldest ones then count as unanswered."""
 
 RecordedService = tuple[int | None, int | None, int, str, int | None, int | None]
 """Rating-Group, Service-Identifier, Result-Code (0 = that of the command), unit, granted, Final-Unit-Action."""
@@ -57,18 +41,6 @@ class RecordedRequest:
     answer: RecordedAnswer | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingSummary:
-    requests: int
-    repetitions: int
-    """Requests with the T flag: left out, as the replay repeats by itself."""
-    unanswered: int
-    sessions: int
-    peers: int
-    seconds: float
-    losses: Losses
-
-
 def answer_facts(answer: Answer) -> RecordedAnswer:
     """What of an answer is compared. Without MSCC it is the command level's grant."""
     services = answer.services or ([answer.command] if answer.command != ServiceAnswer() else [])
@@ -81,78 +53,25 @@ def answer_facts(answer: Answer) -> RecordedAnswer:
     )
 
 
-def record(capture: Path, out: Path, pseudonyms: Pseudonyms, *, port: int) -> RecordingSummary:
-    """Writes the recording of a capture, in the order of the answers. Raises CaptureError."""
-    losses = Losses()
-    recorder = _Recorder(pseudonyms)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as file, gzip.GzipFile("", "wb", mtime=0, fileobj=file) as lines:
-        lines.write(orjson.dumps({"format": FORMAT, "version": VERSION}) + b"\n")
-        for request in recorder.requests(captured_messages(capture, port, losses)):
-            lines.write(_line(request))
-    if not recorder.count:
-        out.unlink()
-        raise CaptureError(f"{capture}: no credit-control request (command 272 of application 4) to port {port} in it")
-    return recorder.summary(losses)
+class RecordingWriter:
+    """Writes a recording; complete when it is closed. A context manager."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
-class _Recorder:
-    def __init__(self, pseudonyms: Pseudonyms) -> None:
-        self._pseudonyms = pseudonyms
-        self._pending: dict[tuple[str, str, int], RecordedRequest] = {}
-        self._peers: dict[bytes, int] = {}
-        self._sessions: dict[bytes, int] = {}
-        self._first_s = 0.0
-        self.count = self._repetitions = self._unanswered = 0
-        self._last_s = 0.0
+    def __enter__(self) -> RecordingWriter:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("wb")
+        self._lines = gzip.GzipFile("", "wb", mtime=0, fileobj=self._file)
+        self._lines.write(orjson.dumps({"format": FORMAT, "version": VERSION}) + b"\n")
+        return self
 
-    def requests(self, messages: Iterable[CapturedMessage]) -> Iterator[RecordedRequest]:
-        for message in messages:
-            try:
-                head = read_head(message.frame)
-                if head.command != CMD_CCR or head.application != APP_CREDIT_CONTROL:
-                    continue
-                key = (message.client, message.server, head.hop_by_hop)
-                if head.is_request:
-                    if message.to_server:
-                        yield from self._request(key, message, bool(head.flags & FLAG_REPEAT))
-                elif key in self._pending and not message.to_server:
-                    yield _answered(self._pending.pop(key), read_answer(message.frame))
-            except WireError:
-                continue
-        self._unanswered += len(self._pending)
-        yield from self._pending.values()
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._file.close()
 
-    def _request(
-        self, key: tuple[str, str, int], message: CapturedMessage, is_repetition: bool
-    ) -> Iterator[RecordedRequest]:
-        if is_repetition:
-            self._repetitions += 1
-            return
-        self._first_s = self._first_s if self.count else message.time_s
-        self.count += 1
-        self._last_s = message.time_s
-        names = {code: message.frame[at:end] for code, vendor, at, end in avps(message.frame) if not vendor}
-        if key in self._pending or len(self._pending) >= MAX_PENDING:
-            self._unanswered += 1
-            yield self._pending.pop(key if key in self._pending else next(iter(self._pending)))
-        self._pending[key] = RecordedRequest(
-            round(message.time_s - self._first_s, 6),
-            self._peers.setdefault(names.get(AVP_ORIGIN_HOST, b""), len(self._peers)),
-            self._sessions.setdefault(names.get(AVP_SESSION_ID, b""), len(self._sessions)),
-            self._pseudonyms.request(message.frame),
-            None,
-        )
-
-    def summary(self, losses: Losses) -> RecordingSummary:
-        return RecordingSummary(
-            self.count, self._repetitions, self._unanswered, len(self._sessions), len(self._peers),
-            round(self._last_s - self._first_s, 3), losses,
-        )  # fmt: skip
-
-
-def _answered(request: RecordedRequest, answer: Answer) -> RecordedRequest:
-    return RecordedRequest(request.at_s, request.peer, request.session, request.frame, answer_facts(answer))
+    def write(self, request: RecordedRequest) -> None:
+        self._lines.write(_line(request))
 
 
 def _line(request: RecordedRequest) -> bytes:

@@ -5,12 +5,17 @@ Files are read as they grow. Records are written after the answers, so an audit 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+OFFSET_BITS = 40
+"""Of a record's place, those below the number of its file: files of up to a terabyte."""
 
 
 @dataclass(slots=True)
@@ -71,8 +76,17 @@ class RecordBook:
         self.event_ids: set[str] = set()
         self.duplicates = 0
         """Event ids recorded twice: must stay 0."""
+        self.transfers: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        """Records of transfers of credit, by transfer."""
+        self.pools: defaultdict[str, set[str]] = defaultdict(set)
+        """Pool → accounts that have been in it."""
+        self.moved: dict[str, str] = {}
+        """Account → the id that it had before."""
+        self.opened: set[str] = set()
         self._folder = folder
         self._read: dict[Path, int] = {}
+        self._places: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+        """Account → where its records are: number of the file, offset. Eight octets a record."""
 
     def read_on(self) -> int:
         """Reads new complete lines of all files; returns their number."""
@@ -86,17 +100,31 @@ class RecordBook:
                 data = lines.read()
             whole = data.rfind(b"\n") + 1
             self._read[path] = at + whole
-            for line in data[:whole].splitlines():
-                self._take(orjson.loads(line))
+            number = list(self._read).index(path)
+            for line in data[:whole].splitlines(keepends=True):
+                self._take(orjson.loads(line), number << OFFSET_BITS | at)
+                at += len(line)
                 count += 1
         return count
 
-    def _take(self, record: dict[str, Any]) -> None:
+    def records_of(self, accounts: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """All records of the accounts, in the order of the files: of one partition, in that of the ledger."""
+        paths = list(self._read)
+        places = sorted(place for account in accounts for place in self._places.get(account, ()))
+        for number in sorted({place >> OFFSET_BITS for place in places}):
+            with paths[number].open("rb") as lines:
+                for place in places:
+                    if place >> OFFSET_BITS == number:
+                        lines.seek(place & ((1 << OFFSET_BITS) - 1))
+                        yield orjson.loads(lines.readline())
+
+    def _take(self, record: dict[str, Any], place: int) -> None:
         event_id = str(record["event_id"])
         if event_id in self.event_ids:
             self.duplicates += 1
             return
         self.event_ids.add(event_id)
+        self._places[str(record["account"])].append(place)
         account = self.accounts[str(record["account"])]
         account.credit_in_micro_eur += int(record.get("credit_in_micro_eur") or 0)
         account.debit_micro_eur += int(record.get("debit_micro_eur") or 0)
@@ -109,9 +137,22 @@ class RecordBook:
             account.earlier_units.clear()
             account.began = str(record["time"])
             account.periods += 1
+        self._relate(record)
         session_id = record.get("session_id")
         if session_id:
             self._take_session(self.sessions[str(session_id)], account, record)
+
+    def _relate(self, record: dict[str, Any]) -> None:
+        """Note how accounts belong together."""
+        kind, account = record["kind"], str(record["account"])
+        if kind.startswith("transfer_"):
+            self.transfers[str(record["transfer"])].append(record)
+        elif kind == "pool" and record.get("pool"):
+            self.pools[str(record["pool"])].add(account)
+        elif kind == "moved_in":
+            self.moved[account] = str(record["from_account"])
+        elif kind == "opened":
+            self.opened.add(account)
 
     def _take_session(self, session: RecordedSession, account: RecordedAccount, record: dict[str, Any]) -> None:
         session.account = str(record["account"])

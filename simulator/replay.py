@@ -17,8 +17,9 @@ from typing import Any
 from diameter.message._base import Message
 from diameter.message.avp.avp import Avp, AvpGrouped
 
-from simulator.capture import CapturedRequest, CaptureError
+from simulator.errors import CaptureError
 from simulator.identifiers import new_run, session_id
+from simulator.packets import CapturedMessage
 from simulator.peer import DiameterPeer, Identity
 from simulator.tally import SessionReport, UsedService
 from simulator.wire import (
@@ -199,7 +200,7 @@ def captured_client(frame: bytes) -> Identity:
 
 
 async def replay(
-    requests: list[CapturedRequest],
+    requests: list[CapturedMessage],
     *,
     host: str,
     port: int,
@@ -235,7 +236,7 @@ async def replay(
 async def _send(
     peer: DiameterPeer,
     client: Identity,
-    request: CapturedRequest,
+    request: CapturedMessage,
     report: SessionReport,
     server_realm: str,
     subscribers: SubscriberMap,

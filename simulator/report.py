@@ -40,8 +40,9 @@ def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
         findings=[
             *outcome.tally.unequal_texts,
             *outcome.books_findings,
-            *(outcome.audit.findings if outcome.audit else []),
+            *(outcome.audit.other_findings if outcome.audit else []),
         ],
+        differences=outcome.audit.differences if outcome.audit else [],
     )
 
 
@@ -81,8 +82,16 @@ def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
         )
     if audit is not None:
         checks.append(
-            (audit.ok, "used as reported = charged as recorded, priced again", f"{audit.services_compared:,} services")
+            (
+                not audit.other_findings,
+                "used as reported = charged as recorded, priced again",
+                f"{audit.services_compared:,} services",
+            )
         )
+        checks.append(
+            (not audit.differences, "computed again on paper: who paid, fees, fair use, limits, transfers, notices",
+             f"{audit.recomputed:,} accounts")
+        )  # fmt: skip
     if outcome.story is not None:
         right = sum(check.right for check in outcome.story.checks)
         checks.append((outcome.story.ok, "one subscriber's story", f"{right} of {len(outcome.story.checks)} checks"))

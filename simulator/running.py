@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from simulator.catalogue_sheet import CatalogueSheet
 from simulator.engine import Engine, Target
 from simulator.metrics import SimulatorMetrics, TallySource
 from simulator.outside_audit import audit, check_totals, money_totals
@@ -75,12 +76,14 @@ async def _running_beside(beside: Callable[[], Coroutine[Any, Any, None]] | None
 
 def add_audits(
     outcome: RunOutcome, *, records: Path | None, prices: PriceList | None, ocs_config: Path | None,
-    more_sessions: Sequence[SessionReport] = (),
+    more_sessions: Sequence[SessionReport] = (), sheet: CatalogueSheet | None = None,
 ) -> None:  # fmt: skip
-    """The audit from outside (records) and `ocs audit`, as far as their paths are given."""
+    """The audit from outside (records) and `ocs audit`, as far as their paths are given. `sheet`: accounts are computed
+    again.
+    """
     if ocs_config is not None:
         outcome.books = audit_books(ocs_config)
         outcome.money = money_totals(outcome.books)
         outcome.books_findings = check_totals(outcome.books)
     if records is not None and prices is not None:
-        outcome.audit = audit([*outcome.tally.sessions, *more_sessions], records, prices)
+        outcome.audit = audit([*outcome.tally.sessions, *more_sessions], records, prices, sheet=sheet)

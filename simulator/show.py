@@ -160,10 +160,12 @@ def print_audit(console: Console, audit: OutsideAudit) -> None:
     console.print(
         f"{mark} audit from outside: {audit.sessions:,} sessions, {audit.services_compared:,} services' use,"
         f" {audit.prices_compared:,} prices, {audit.accounts:,} accounts against {audit.records:,} records:"
-        f" {audit.finding_count} differences"
+        f" {audit.finding_count} differences; {audit.recomputed:,} accounts computed again on paper"
         + (f" ({audit.uncertain} sessions without a clear answer left out)" if audit.uncertain else "")
         + (f" ({audit.still_open} still open)" if audit.still_open else "")
     )
+    for reason, accounts in audit.not_recomputed.items():
+        console.print(f"  {accounts:,} accounts not computed again: {reason}", style="yellow", highlight=False)
     for finding in audit.findings:
         console.print(f"  {finding}", style="red", highlight=False)
 

@@ -13,7 +13,8 @@ def step_of(report: SessionReport, request: Request, answer: Answer | None, unti
     """A request as the audit reads it. `until`: Unix seconds of its answer, `sent`: monotonic seconds."""
     parts = []
     for part in request.parts:
-        index = next(n for n, service in enumerate(report.services) if service.rating_group == part.rating_group)
+        groups = [service.rating_group for service in report.services]
+        index = groups.index(part.rating_group) if part.rating_group in groups else 0
         found = service_for(answer, part.rating_group) if answer is not None else ServiceAnswer(part.rating_group)
         code = found.result_code or (answer.result_code if answer is not None else 0)
         granted = (found.granted or 0) if code == SUCCESS and request.kind is not Kind.TERMINATION else 0

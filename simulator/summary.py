@@ -150,6 +150,7 @@ def summarise_run(tally: Tally, *, scenario: str, seed: int, speed: float, wall_
 def audit_json(audit: OutsideAudit) -> dict[str, object]:
     """All fields by name; counters become plain tables (`asdict` would count their items)."""
     values = {one.name: getattr(audit, one.name) for one in fields(audit)}
+    values["differences"] = [each.as_json() for each in audit.differences]
     return {"ok": audit.ok} | {
         name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()
     }

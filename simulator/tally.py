@@ -12,6 +12,8 @@ CREDIT_LIMIT_REACHED, END_USER_SERVICE_DENIED = 4012, 4010
 MAX_UNEQUAL_TEXTS = 20
 REFUSALS = frozenset((4010, 4012, 5003, 5030, 5031))
 """Result-Codes that refuse a service for a business reason."""
+PROTOCOL_ERRORS = range(3000, 4000)
+"""Result-Codes that do not say whether the request was handled (RFC 6733 §7.1.3)."""
 MOST_STEPS = 1_000_000
 """Most requests of a run that are kept (some 400 octets each); accounts with others are not computed again."""
 
@@ -77,6 +79,11 @@ class Step:
     refund: bool = False
     """It takes a one-off debit back (Requested-Action REFUND_ACCOUNT)."""
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the answer says what came of it."""
+        return bool(self.code) and self.code not in PROTOCOL_ERRORS
+
 
 @dataclass(slots=True)
 class SessionReport:
@@ -113,6 +120,11 @@ class SessionReport:
     """A request that reported use was not answered, or was answered with a protocol error: the use may or may not have
     been charged.
     """
+
+    @property
+    def use_is_uncertain(self) -> bool:
+        """As `uncertain`, and for a one-off debit without a clear answer: what it asked for may have been charged."""
+        return self.uncertain or any(step.kind == "E" and not step.is_clear for step in self.steps)
 
 
 @dataclass(slots=True)

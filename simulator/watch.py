@@ -44,7 +44,8 @@ def run_watch(options: WatchOptions, console: Console) -> None:
     signal.signal(signal.SIGTERM, demo.interrupt)
     demo.clear(options.folder)
     ports = free_port(demo.DIAMETER_PORT), free_port(), free_port()
-    config = demo.write_config(options.folder, options.catalogue, ports)
+    network = load_scenario(options.scenario).network
+    config = demo.write_config(options.folder, options.catalogue, ports, network)
     with contextlib.ExitStack() as stack:
         stack.enter_context(ServerProcess(config, ports[2], options.folder / "server.log"))
         console.print(f"server on 127.0.0.1:{ports[0]}, metrics on http://127.0.0.1:{ports[2]}/metrics")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-PATIENCE_S = 20.0
+from tests.waiting import PATIENCE_S, wait_for
 
 
 class Collector:
@@ -56,7 +55,7 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(PATIENCE_S)
 
     def roots(self) -> list[Any]:
         return sorted((span for span in self.spans if not span.parent_span_id), key=lambda s: s.start_time_unix_nano)
@@ -66,11 +65,7 @@ class Collector:
         return sorted(own, key=lambda span: span.start_time_unix_nano)
 
     def wait(self, condition: Callable[[Self], Any]) -> Any:
-        end = time.monotonic() + PATIENCE_S
-        while not (found := condition(self)):
-            assert time.monotonic() < end, f"only {[span.name for span in self.spans]}"
-            time.sleep(0.02)
-        return found
+        return wait_for(lambda: condition(self))
 
 
 def attributes(of: Any) -> dict[str, Any]:

@@ -214,12 +214,20 @@ def limits_of_the_api() -> dict[str, tuple[int, ...]]:
 
 
 def limits_of_tracing() -> dict[str, tuple[int, ...]]:
+    from ocs.charging import rungs, subscriber_watch
+    from ocs.cli import ladder
     from ocs.diameter import traced_dispatch
+    from ocs.ledger.contract import traces
     from ocs.settings.tracing_section import TracingSection
     from ocs.telemetry import otlp_traces, request_span
 
     settings = TracingSection()
     return {
+        "subscribers that are traced (`ocs trace`)": (traces.MAX_TRACED, traces.MAX_TRACE_S // 3_600),
+        "requests that a worker tells to those who trace": (subscriber_watch.MAX_RUNGS_PER_S,),
+        "requests of traced subscribers without an answer": (subscriber_watch.MAX_OPEN,),
+        "services of a request that are told": (rungs.MAX_SERVICES,),
+        "sessions that `ocs trace` numbers": (ladder.MAX_SESSIONS,),
         "exemplars": (),
         "spans that wait for the collector": (settings.max_queue_spans,),
         "spans of one export": (settings.max_batch_spans, settings.export_every_ms),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from ocs.accounts.errors import RefusedError
@@ -24,6 +25,8 @@ from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S, Accepted, CatalogueLed
 
 WAIT_S = 30.0
 """How long the processes are given to answer; one that is killed meanwhile lapses within a few seconds."""
+KNOWN_TO_ALL_S = int(WAIT_S) + ACCEPT_AHEAD_S
+"""After the load was asked for, every process knows the version, or it is refused."""
 LOOK_S = 0.2
 KEPT_S = 400 * 86_400
 """A version out of force is kept so long: records of 13 months name it."""
@@ -39,6 +42,8 @@ class Loaded:
     """Processes that can use it."""
     again: bool = False
     """It had been loaded before: nothing was changed."""
+    old_prices_until: int = 0
+    """Unix time until which grants may last that were given before and keep their price; 0 = none lasts so long."""
 
 
 class CatalogueVersions:
@@ -61,9 +66,10 @@ class CatalogueVersions:
         self._pause = pause
 
     async def load(self, file: Path, *, at_once: bool, by: str) -> Loaded:
-        """Load the file's version for all readers. It begins at its `valid_from`, or (`at_once`) ACCEPT_AHEAD_S later.
+        """Load the file's version for all readers. It begins at its `valid_from`, when all grants have ended that were
+        given before all readers knew it; or (`at_once`) in ACCEPT_AHEAD_S, and such grants keep their price.
 
-        CatalogueError: the file is wrong, contradicts the other versions, or begins in the past. RefusedError:
+        CatalogueError: the file is wrong, contradicts the other versions, or begins too soon. RefusedError:
         "readers" (a process cannot use it), "loading" (another load is under way), "late", "lapsed". Then nothing is
         changed.
         """
@@ -74,7 +80,7 @@ class CatalogueVersions:
         for known in stored:
             if known.name == catalogue.version and known.digest == digest:
                 return Loaded(known.name, known.begins_at, 0, again=True)
-        begins_at = self._beginning(file, catalogue, at_once=at_once)
+        begins_at = self._beginning(file, catalogue, stored, at_once=at_once)
         version = StoredVersion(catalogue.version, text, begins_at, self._now(), by, digest)
         self._check_together(file, version, stored, catalogue)
         dropped = self._superfluous(stored)
@@ -92,15 +98,18 @@ class CatalogueVersions:
             await self._ledger.withdraw_offer(offer.id)
             raise RefusedError(accepted.word, _why(accepted))
         await self.write_terms()
-        return Loaded(version.name, accepted.begins_at, accepted.readers)
+        last = self._known(stored).grants_end_by(self._now()) if at_once else 0
+        return Loaded(version.name, accepted.begins_at, accepted.readers, old_prices_until=last)
 
     async def write_terms(self) -> None:
         """The terms of all products, into all partitions. Whoever follows the versions does it too."""
         _, stored = await self._ledger.catalogue_versions()
-        versions = merge(self._files, ((each, each.compiled()) for each in stored))
-        await self._ledger.set_terms(Catalogues(versions, self._now).product_terms())
+        await self._ledger.set_terms(self._known(stored).product_terms())
 
-    def _beginning(self, file: Path, catalogue: Catalogue, *, at_once: bool) -> int:
+    def _known(self, stored: Sequence[StoredVersion]) -> Catalogues:
+        return Catalogues(merge(self._files, ((each, each.compiled()) for each in stored)), self._now)
+
+    def _beginning(self, file: Path, catalogue: Catalogue, stored: Sequence[StoredVersion], *, at_once: bool) -> int:
         """Unix seconds; of `at_once` about."""
         if at_once:
             return self._now() + ACCEPT_AHEAD_S
@@ -113,6 +122,11 @@ class CatalogueVersions:
         if catalogue.begins_at < self._now() + ACCEPT_AHEAD_S:
             allowed = "must be in the future: what was used since then is charged already. --now: it begins at once"
             raise CatalogueError([Problem(str(file), key, repr(said), allowed)])
+        earliest = self._known(stored).grants_end_by(self._now() + KNOWN_TO_ALL_S)
+        if catalogue.begins_at < earliest:
+            when = datetime.fromtimestamp(earliest, catalogue.time_zone).isoformat()
+            allowed = f"must be {when} or later: grants of the old prices may last until then. --now: it begins at once"
+            raise CatalogueError([Problem(str(file), key, repr(said), f"{allowed}, and they keep their prices")])
         return catalogue.begins_at
 
     def _check_together(

@@ -117,6 +117,16 @@ class Catalogues:
     def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str:
         return self.in_force().country_of(serving_plmn, visited_number)
 
+    def grants_end_by(self, unix_s: int) -> int:
+        """Unix time by which all grants that were given until `unix_s` have ended (validity_s)."""
+        ends = [*self._beginnings[1:], NEVER]
+        found = unix_s
+        for number, (version, end) in enumerate(zip(self.versions, ends, strict=True)):
+            if not number or version.begins_at <= unix_s:
+                services = version.tables.of("service", ServiceTable).values()
+                found = max(found, min(end, unix_s) + max((each.quota.validity_s for each in services), default=0))
+        return found
+
     # -- the calendar: the same in all versions
 
     @property

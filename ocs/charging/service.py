@@ -154,6 +154,21 @@ class ChargingService:
             self._order.end(job)
             raise
 
+    # -- for the trace of a subscriber (subscriber_watch.py)
+
+    @property
+    def ledger(self) -> ChargingLedger:
+        return self._ledger
+
+    def charge_by(self, ledger: ChargingLedger) -> ChargingLedger:
+        """From now on charge by another client of the same ledger. Returns the one before."""
+        before, self._ledger = self._ledger, ledger
+        return before
+
+    def account_of_session(self, request: CreditControlRequest, source: Source) -> str:
+        """Account id of a cached session; "" = none is cached."""
+        return self._sessions.account_id(session_key(request, source))
+
     # -- account
 
     def _cached_account(self, given: list[str], session: SessionKey) -> str:

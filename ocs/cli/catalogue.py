@@ -17,7 +17,6 @@ import typer
 from ocs.accounts.catalogue_versions import CatalogueVersions
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
 from ocs.catalogue.diff import differences
-from ocs.catalogue.model import MAX_VALIDITY_S
 from ocs.catalogue.price_sheet import SheetReader
 from ocs.catalogue.problems import CatalogueError, Problem
 from ocs.catalogue.reading import MAX_FILE_OCTETS, read_text
@@ -126,18 +125,19 @@ def load(
 
     async def work(backend: Backend) -> None:
         loaded = await _versions(backend, Path(settings.server.catalogue)).load(file, at_once=now, by=_who())
-        begins = _local(backend.catalogue.versions[0], loaded.begins_at)
+        first = backend.catalogue.versions[0]
+        begins = _local(first, loaded.begins_at)
+        last = _local(first, loaded.old_prices_until) if loaded.old_prices_until else ""
         if json:
-            print_json(
-                {"version": loaded.name, "valid_from": begins, "processes": loaded.readers, "again": loaded.again}
-            )
+            found = {"version": loaded.name, "valid_from": begins, "processes": loaded.readers, "again": loaded.again}
+            print_json({**found, "old_prices_until": last or None})
             return
         if loaded.again:
             print(f"version {loaded.name} was loaded before, valid from {begins}: no change")
             return
         print(f"version {loaded.name} is loaded, valid from {begins}: {counted(loaded.readers, 'process')} can use it")
-        if loaded.begins_at - backend.environment.now() < MAX_VALIDITY_S:
-            print("grants that were given before keep their price until they end (validity_s)", file=sys.stderr)
+        if last:
+            print(f"grants that were given before keep their prices, until {last} at most", file=sys.stderr)
 
     with_backend(config, OpenMode.WRITE, work)
 

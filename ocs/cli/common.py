@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 wrong call. Each error is one line on standard 
 
 from __future__ import annotations
 
+import getpass
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -134,6 +135,14 @@ async def _run(
         raise FailedError(f"{error}; it is not known whether it was done: check, then repeat it") from error
     finally:
         await ledger.close()
+
+
+def user() -> str:
+    """Who runs the command, as the system knows it: the value of `ocs.values.actor`."""
+    try:
+        return f"{COMMAND_LINE}:{getpass.getuser()}"[:64]
+    except (OSError, KeyError):
+        return COMMAND_LINE
 
 
 def input_text(error: InputError) -> str:

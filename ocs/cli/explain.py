@@ -25,12 +25,16 @@ from ocs.cli.common import (
     print_json,
     with_backend,
 )
+from ocs.cli.ladder import Ladder
+from ocs.cli.masked_rungs import masked_rung
 from ocs.cli.rate import print_trace
 from ocs.cli.rerating import rerate_month
 from ocs.compose import Paths
+from ocs.history.exports.export import units_of
 from ocs.history.rerating.draft import compare_with_draft
 from ocs.ledger.redis.installation import OpenMode
 from ocs.outbox.explain import DIFFERENCE, explain
+from ocs.outbox.ladder import ladder
 from ocs.outbox.masked import masked_record
 from ocs.outbox.reading import Record
 from ocs.outbox.search import TooManyRecordsError, find_records, records_of_facts
@@ -105,15 +109,23 @@ def _show(
 ) -> None:
     only = name if found[-1]["event_id"] == name else ""
     trace = explain(found, in_force, only=only, history=history)
+    rungs = [] if only else [masked_rung(each) for each in ladder(found, units_of(in_force))]
     drafted = Trace()
     if other is not None:
         drafted = compare_with_draft(found, in_force, other, only=only, history=history)
     if not json:
         trace.steps += drafted.steps
+        drawn = Ladder(in_force.time_zone)
+        for rung in rungs:
+            drawn.draw(rung)
+        if rungs:
+            print()
         print_trace(trace)
         return
     told = [masked_record(each) for each in found if not only or each["event_id"] == only]
     differences = [step.as_json() for step in trace.steps if step.name == DIFFERENCE]
     steps = [each.as_json() for each in trace.steps]
     more = {"draft": [each.as_json() for each in drafted.steps]} if other is not None else {}
+    if rungs:
+        more["ladder"] = [each.as_json() for each in rungs]
     print_json({"records": told, "steps": steps, "differences": differences, **more})

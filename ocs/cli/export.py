@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +15,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ocs.accounts import inputs
 from ocs.catalogue.versions import Catalogues
-from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, load_all
+from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, load_all, user
 from ocs.compose import Paths, environment_of
-from ocs.history.exports.export import Wanted, export, files_of, note_disclosure, units_of
+from ocs.history.exports.export import Wanted, export, files_of, units_of
 from ocs.history.exports.schema import Kind
 from ocs.history.exports.writers import STANDARD_OUTPUT, ExportError, Format
+from ocs.outbox.disclosures import note_disclosure
 from ocs.outbox.files import RecordsError
 from ocs.outbox.reading import Range, Source
+from ocs.values.moment import utc_text
 
 RecordsOption = Annotated[
     Path | None, typer.Option("--records", help="Folder of records; default: that of the data folder.")
@@ -56,7 +57,7 @@ def export_command(
         files = files_of(records or paths.records, wanted, gaps=allow_gaps)
         if full:
             now = environment_of(settings).now()
-            note_disclosure(paths.disclosures, who=_user(), why=reason, at=now, wanted=wanted, output=output)
+            note_disclosure(paths.disclosures, who=user(), why=reason, at=now, what=_what(wanted, output))
         with reading_bar("exporting", files) as advanced:
             done = export(files, wanted, units_of(catalogues), form=form, output=output, advanced=advanced)
     except (ExportError, RecordsError) as error:
@@ -74,12 +75,10 @@ def range_of(since: str, until: str, catalogues: Catalogues) -> Range:
     return Range(begins, ends)
 
 
-def _user() -> str:
-    """Who runs the command, as the system knows it."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return "cli"
+def _what(wanted: Wanted, output: str) -> dict[str, object]:
+    """Of a disclosure."""
+    since, until = utc_text(wanted.range.since), utc_text(wanted.range.until)
+    return {"from": since, "to": until, "kind": wanted.kind.value, "output": output}
 
 
 @contextmanager

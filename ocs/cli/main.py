@@ -43,6 +43,7 @@ from ocs.cli.init import init
 from ocs.cli.notices import check_texts
 from ocs.cli.rate import rate
 from ocs.cli.reconcile import reconcile_command
+from ocs.cli.trace import trace_command
 from ocs.compose import StartError, check_tracing
 from ocs.ledger.contract.errors import LedgerError
 from ocs.payments.signing import SecretError
@@ -87,6 +88,7 @@ app.command("decode")(tools.decode)
 app.command("init")(init)
 app.command("rate")(rate)
 app.command("explain")(explain_command)
+app.command("trace")(trace_command)
 app.command("export")(export_command)
 app.command("reconcile")(reconcile_command)
 

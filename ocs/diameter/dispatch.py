@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Handler = Callable[[CreditControlRequest, Source, Reply], None]
 """Called once per CCR with its source; must call the reply exactly once, now or later."""
+OnRefused = Callable[[CreditControlRequest, Source, DiameterError], None]
 
 TYPE_LABELS = {number: kind.value for number, kind in REQUEST_TYPES.items()}
 CC_REQUEST_TYPE, DESTINATION_HOST = 416, 293
@@ -114,6 +115,11 @@ class Dispatcher:
         collector nothing to do.
         """
         self._throttled_log = ThrottledLog(clock)
+        self._on_refused: OnRefused | None = None
+
+    def watch_by(self, handler: Handler, on_refused: OnRefused | None) -> None:
+        """From now on requests go to this handler, and those that are refused before it are told."""
+        self._handler, self._on_refused = handler, on_refused
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """Handle a CCR. Returns the answer if there is one at once; else the sink gets it later."""
@@ -187,6 +193,8 @@ class Dispatcher:
 
     def _refuse_pending(self, pending: Pending, kind: Kind, error: DiameterError) -> bytes:
         self.refusals.note(pending.sink.source.label, kind, pending.request)
+        if self._on_refused is not None:
+            self._on_refused(pending.request, pending.sink.source, error)
         self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
         self._metrics.peer_answer(pending.sink.source.label, error.result_code)
         return self._error(pending, error)

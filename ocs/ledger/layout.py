@@ -265,6 +265,7 @@ _MESSAGES = {
         Field("life", "", packed_one="life"),
         Field("equipment_id", ""),
         Field("charging_id", ""),
+        Field("owners_swept"),
     ),
     "life": fields("active_s expiring_s low_credit promotional_first inactive_s"),
     "requested_service": (

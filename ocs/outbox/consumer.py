@@ -30,6 +30,11 @@ class Outbox(Protocol):
 
     def outbox_event(self, partition: int, entry: Entry) -> OutboxEvent: ...
 
+    async def outbox_confirm(self, upto: Mapping[int, int]) -> None:
+        """Of each partition: make sure that a failover loses no event up to that number, if the ledger's durability is
+        to have each write on replicas. LedgerUnavailable: it may.
+        """
+
     async def outbox_trim_many(self, upto: Mapping[int, int]) -> None:
         """Delete the entries of each partition up to and including that sequence number."""
 

@@ -3,6 +3,9 @@
 The last stored event of a partition stays in the outbox as its *anchor*, and each read begins with it. If it is missing
 or different, the ledger was rolled back: a replica that lagged took over. Then `rollback` finds the events to store.
 
+Events are stored when no failover loses them any more, if the ledger's durability promises that: records, history and
+notices are of events that stay.
+
 Partitions are read when the ledger hints at new events, and all others in slow rotation: a lost hint only costs time.
 """
 
@@ -188,6 +191,7 @@ class Pump:
         count = len(events)
         if not count:
             return 0
+        await self._outbox.outbox_confirm({partition: entry[0] for partition, (entry, _) in ends.items()})
         for consumer in self._consumers:
             await asyncio.to_thread(consumer.store, events)
         full = []
@@ -218,6 +222,7 @@ class Pump:
     async def _recover(self, partition: int) -> int:
         async def store(events: Sequence[OutboxEvent], end: Entry) -> None:
             if events:
+                await self._outbox.outbox_confirm({partition: end[0]})
                 for consumer in self._consumers:
                     await asyncio.to_thread(consumer.store, events)
             self._anchors[partition] = end

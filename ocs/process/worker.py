@@ -10,13 +10,18 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from ocs.charging.equipment import EquipmentBar, EquipmentIds
+from ocs.charging.service import ChargingService
+from ocs.charging.subscriber_watch import SubscriberWatch
 from ocs.compose import diameter_config
+from ocs.diameter.dispatch import Handler
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import ClientRequests
 from ocs.diameter.server import DiameterServer
 from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.notices import Notice
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.barred_equipment import BarredEquipmentReader
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
@@ -24,6 +29,7 @@ from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.node_presence import present
 from ocs.process.ported_numbers import PortedNumbersReader
 from ocs.process.request_tracing import Composition, composed
+from ocs.process.traced_subscribers import TracedSubscribers
 from ocs.telemetry.logs import describe
 
 log = logging.getLogger(__name__)
@@ -37,6 +43,21 @@ UNKNOWN_PEERS_WARNING = (
 )
 STOP_GRACE_S = 5.0
 """Time for pending answers when the worker is asked to end; the supervisor waits longer."""
+
+
+class Hearer(Protocol):
+    def hear(self, notice: Notice) -> None: ...
+
+
+class Hearers:
+    """All that the notices are for."""
+
+    def __init__(self, *hearers: Hearer) -> None:
+        self._hearers = hearers
+
+    def hear(self, notice: Notice) -> None:
+        for each in self._hearers:
+            each.hear(notice)
 
 
 class Background:
@@ -84,9 +105,10 @@ async def _charge(child: Child, ledger: RedisLedger, composition: Composition, i
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None
     requests: ClientRequests
+    handler: Handler = service.handle if turns is None else turns.watch(service.handle)
     server = DiameterServer(
         diameter_config(settings),
-        service.handle if turns is None else turns.watch(service.handle),
+        handler,
         child.metrics,
         child.environment.monotonic,
         child.environment.rng,
@@ -106,8 +128,14 @@ async def _charge(child: Child, ledger: RedisLedger, composition: Composition, i
         first=child.number == 0,
         turns=turns,
     )
+    traced = _traced_subscribers(child, ledger, service, server, handler, background)
     hears = asyncio.Event()
-    hearing = asyncio.create_task(hear(ledger, requests, hears.set))
+
+    def subscribed() -> None:
+        hears.set()
+        traced.read()
+
+    hearing = asyncio.create_task(hear(ledger, Hearers(requests, traced), subscribed))
     with contextlib.suppress(TimeoutError):  # subscribe first, so that no notice about a peer's session is missed
         await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
     if server.config.accept_unknown_peers and child.number == 0:
@@ -120,6 +148,27 @@ async def _charge(child: Child, ledger: RedisLedger, composition: Composition, i
     await server.stop(STOP_GRACE_S)
     for task in (hearing, *helpers):
         await _cancelled(task)
+
+
+def _traced_subscribers(
+    child: Child,
+    ledger: RedisLedger,
+    service: ChargingService,
+    server: DiameterServer,
+    handler: Handler,
+    background: Background,
+) -> TracedSubscribers:
+    environment, dispatcher = child.environment, server.dispatcher
+    watch = SubscriberWatch(
+        service,
+        ledger.publish_rung,
+        handler=handler,
+        watch_by=dispatcher.watch_by,
+        clock=environment.clock,
+        monotonic=environment.monotonic,
+    )
+    later = asyncio.get_running_loop().call_later
+    return TracedSubscribers(watch, ledger, environment.now, background.spawn, later, first=child.number == 0)
 
 
 def follow_ported_numbers(child: Child) -> list[asyncio.Task[None]]:
@@ -151,11 +200,11 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
-async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callable[[], None]) -> None:
-    """Pass the ledger's notices to `requests`; `subscribed` is called once they can come."""
+async def hear(ledger: RedisLedger, hearer: Hearer, subscribed: Callable[[], None]) -> None:
+    """Pass the ledger's notices to `hearer`; `subscribed` is called whenever they can come (again)."""
     async for notice in ledger.notices(subscribed):
         try:
-            requests.hear(notice)
+            hearer.hear(notice)
         except Exception as error:  # noqa: BLE001 - later notices must still be handled
             log.error("internal error while handling a notice of the ledger, please report it: %s", describe(error))
 

@@ -80,3 +80,8 @@ def parse_number_prefix(text: str) -> str:
     if not re.fullmatch(NUMBER_PREFIX_PATTERN, text, re.ASCII):
         raise ValueError("is no prefix of a number")
     return "i" + text.removeprefix("imsi:") if text.startswith("imsi:") else "m" + text
+
+
+def uid_of(account_id: str) -> str:
+    """The part of an account id that stays when the account moves to another partition."""
+    return account_id.partition("-")[2]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from simulator.grantor import Grantor
+from tests.simulator.watched_server import Server
 
 CAPTURED_PEERS = ("smf.localdomain", "scscf.localdomain")
 
@@ -25,3 +26,11 @@ def requests_seen(grantor: Grantor) -> Iterator[list[Any]]:
     grantor.application.requests.clear()
     yield grantor.application.requests
     grantor.application.requests.clear()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[Server, int]]:
+    fake = Server()
+    listening = await fake.start()
+    yield fake, listening.sockets[0].getsockname()[1]
+    listening.close()

@@ -97,7 +97,14 @@ async def _lost_once(requests: list[CreditControlRequest], codes: tuple[int, int
 
 
 @pytest.mark.parametrize(
-    ("codes", "final"), [((4012, 2001), False), ((3004, 2001), False), ((2001, 4012), True), ((2001, 2001), True)]
+    ("codes", "final"),
+    [
+        ((4012, 2001), False),
+        ((3004, 2001), False),
+        ((2001, 3004), False),  # the repetition may not have been handled
+        ((2001, 4012), True),
+        ((2001, 2001), True),
+    ],
 )
 async def test_only_a_final_answer_must_be_repeated(codes: tuple[int, int], final: bool) -> None:
     """A refused opening or event is evaluated anew (docs/LEDGER.md, Repetitions), and so is any request after a

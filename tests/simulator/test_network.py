@@ -1,123 +1,37 @@
-"""Elements in pairs behind a pair of agents: what the agents do to messages, failovers, moved sessions, restarts; and
-the books after all of it.
-"""
+"""Elements in pairs behind a pair of agents: failovers, moved sessions, restarts, and the books after all of it."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import tomllib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from diameter.message._base import Message
 from diameter.message.commands import AbortSessionRequest, ReAuthRequest
 
-from simulator.agent import Agent
+from simulator.api_client import ApiClient
 from simulator.demo import provision, write_config
-from simulator.dialects import Sender, encode
 from simulator.distributions import ScenarioError
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Engine, Target
 from simulator.network import Failover, Group, Network, peer_entries, read_network
-from simulator.peer import DiameterPeer, Identity, capabilities_answer
 from simulator.plan import Plan, PlannedSession, PlannedUse, make_plan
 from simulator.prices import PriceList
-from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
+from simulator.requests import Element, Place, Subscriber
 from simulator.running import add_audits, run_plan
 from simulator.scenario import Restart, load_scenario
-from simulator.server_process import ServerProcess, free_port
+from simulator.server_process import ServerProcess, free_port, ocs
 from simulator.tally import Tally
-from simulator.wire import FrameSplitter, read_head
 from tests.catalogue import CATALOGUE
+from tests.simulator.watched_server import Server, until
 
 MB = 1024 * 1024
 HOME = Place("home", "29340", "38640000001")
 PAIR = Network(("dra1", "dra2"), (Group(Element.PGW, "pgw", ("pgw1", "pgw2")),))
 SPEED = 600.0
-
-
-class Server:
-    """Answers CER, DWR and DPR, keeps CCRs, and answers them with 2001 while `answers`; it can send requests."""
-
-    def __init__(self) -> None:
-        self.requests: list[Any] = []
-        self.frames: list[bytes] = []
-        self.cers: list[Any] = []
-        self.dprs: list[Any] = []
-        self.answered: asyncio.Queue[Any] = asyncio.Queue()
-        self.answers: Callable[[Any, str], bool] = lambda request, agent: True
-        """Whether it answers this CCR of this agent."""
-        self.writers: dict[str, asyncio.StreamWriter] = {}
-        self.identity = Identity("ocs.example.net", SERVER_REALM)
-
-    async def start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        splitter = FrameSplitter()
-        try:
-            while data := await reader.read(65536):
-                for frame in splitter.feed(data):
-                    self._take(frame, writer)
-        finally:
-            writer.close()
-
-    def _name_of(self, writer: asyncio.StreamWriter) -> str:
-        return next((name.partition(".")[0] for name, one in self.writers.items() if one is writer), "")
-
-    def _take(self, frame: bytes, writer: asyncio.StreamWriter) -> None:
-        head = read_head(frame)
-        message: Any = Message.from_bytes(frame)
-        if not head.is_request:
-            self.answered.put_nowait(message)
-            return
-        if head.command == 257:
-            self.cers.append(message)
-            self.writers[message.origin_host.decode()] = writer
-            writer.write(capabilities_answer(frame, self.identity, "127.0.0.1"))
-            return
-        (self.requests if head.command == 272 else self.dprs).append(message)
-        if head.command == 272:
-            self.frames.append(frame)
-            if not self.answers(message, self._name_of(writer)):
-                return
-        answer: Any = message.to_answer()
-        answer.origin_host, answer.origin_realm, answer.result_code = b"ocs.example.net", SERVER_REALM.encode(), 2001
-        if head.command == 272:
-            answer.session_id, answer.auth_application_id = message.session_id, 4
-            answer.cc_request_type, answer.cc_request_number = message.cc_request_type, message.cc_request_number
-            answer.multiple_services_credit_control = [
-                _granted(each) for each in message.multiple_services_credit_control
-            ]
-        writer.write(answer.as_bytes())
-
-
-def _granted(mscc: Any) -> Any:
-    from diameter.message.avp.grouped import GrantedServiceUnit, MultipleServicesCreditControl
-
-    found = MultipleServicesCreditControl(rating_group=mscc.rating_group, result_code=2001)
-    if mscc.requested_service_unit is not None:
-        found.granted_service_unit = GrantedServiceUnit(cc_total_octets=5 * MB)
-    return found
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[tuple[Server, int]]:
-    fake = Server()
-    listening = await fake.start()
-    yield fake, listening.sockets[0].getsockname()[1]
-    listening.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the condition is another object's state
-            await asyncio.sleep(0.01)
 
 
 def target(port: int) -> Target:
@@ -137,94 +51,6 @@ def plan_of(network: Network, sessions: int, restarts: tuple[Restart, ...] = ())
 
 async def play(plan: Plan, port: int, speed: float = SPEED) -> Tally:
     return await Engine(plan, target(port), speed=speed, seed=1).run()
-
-
-# -- one agent
-
-
-@pytest.fixture
-async def agent(server: tuple[Server, int]) -> AsyncIterator[Agent]:
-    made = Agent("dra1.sim.example.net", SIMULATED_REALM, ("127.0.0.1", server[1]), random.Random(1))
-    await made.start()
-    yield made
-    await made.stop()
-
-
-async def element(agent: Agent, host: str, seen: list[Any] | None = None, code: int = 2002) -> DiameterPeer:
-    def asked(command: int, session_id: str) -> int:
-        (seen if seen is not None else []).append((command, session_id))
-        return code
-
-    return await DiameterPeer.connect(Identity(host, SIMULATED_REALM), "127.0.0.1", agent.port, asked=asked)
-
-
-async def exchanged(peer: DiameterPeer, host: str) -> tuple[bytes, bytes]:
-    """A CCR-I and its answer."""
-    hop_by_hop, end_to_end = peer.next_ids()
-    sender = replace(Sender.of(Element.PGW, SIMULATED_REALM, SERVER_REALM), host=host)
-    who = Subscriber("38668100001", "293400000000001")
-    request = Request(
-        Element.PGW, Kind.INITIAL, f"{host};1;2", 0, 1_790_000_000, who, HOME, (ServicePart(100, wanted=0),)
-    )
-    frame = encode(request, sender, hop_by_hop=hop_by_hop, end_to_end=end_to_end)
-    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    peer.send(frame, hop_by_hop, lambda octets, _: answer.set_result(octets))
-    return frame, await asyncio.wait_for(answer, 5)
-
-
-async def test_an_agent_adds_a_route_record_and_changes_nothing_else(server: tuple[Server, int], agent: Agent) -> None:
-    """RFC 6733 §6.1.9: Route-Record has the peer that the request came from; Origin-Host and End-to-End stay."""
-    peer = await element(agent, "pgw1.sim.example.net")
-    sent, answer = await exchanged(peer, "pgw1.sim.example.net")
-    (received,) = server[0].requests
-    before, after = Message.from_bytes(sent), server[0].frames[-1]
-    assert after[20 : len(sent)] == sent[20:], "what the element sent stays, octet by octet"
-    assert received.route_record == [b"pgw1.sim.example.net"]
-    assert received.origin_host == b"pgw1.sim.example.net"
-    assert received.header.end_to_end_identifier == before.header.end_to_end_identifier
-    assert received.header.hop_by_hop_identifier != before.header.hop_by_hop_identifier
-    assert read_head(answer).hop_by_hop == before.header.hop_by_hop_identifier
-    assert server[0].cers[0].auth_application_id == [0xFFFFFFFF], "it relays every application"
-    await peer.disconnect()
-
-
-@pytest.mark.parametrize("kind", [ReAuthRequest, AbortSessionRequest])
-async def test_rar_and_asr_find_the_element_behind_the_agent(
-    server: tuple[Server, int], agent: Agent, kind: type[Any]
-) -> None:
-    seen: dict[str, list[Any]] = {"pgw1": [], "pgw2": []}
-    for host, found in seen.items():
-        await element(agent, f"{host}.sim.example.net", found)
-    for host, code in (("pgw2.sim.example.net", 2002), ("nobody.sim.example.net", 3002)):
-        request = kind()
-        request.session_id, request.origin_host, request.origin_realm = "x;1;2", b"ocs.example.net", b"example.net"
-        request.destination_host, request.destination_realm = host.encode(), SIMULATED_REALM.encode()
-        request.auth_application_id = 4
-        request.header.hop_by_hop_identifier, request.header.end_to_end_identifier = 77, 78
-        server[0].writers["dra1.sim.example.net"].write(request.as_bytes())
-        answer = await asyncio.wait_for(server[0].answered.get(), 5)
-        assert (answer.result_code, answer.session_id) == (code, "x;1;2")
-        assert (answer.header.hop_by_hop_identifier, answer.header.end_to_end_identifier) == (77, 78)
-        assert answer.header.is_error is (code == 3002)
-        assert answer.origin_host.decode() == ("dra1.sim.example.net" if code == 3002 else host)
-    assert (len(seen["pgw1"]), len(seen["pgw2"])) == (0, 1)
-
-
-async def test_an_agent_without_a_server_answers_3002(server: tuple[Server, int], agent: Agent) -> None:
-    peer = await element(agent, "pgw1.sim.example.net")
-    server[0].answers = lambda request, agent: False
-    waiting = asyncio.create_task(exchanged(peer, "pgw1.sim.example.net"))
-    await until(lambda: server[0].requests)
-    await agent.cut(server_only=True)  # one request is outstanding, one comes later
-    for _, answer in (await waiting, await exchanged(peer, "pgw1.sim.example.net")):
-        told: Any = Message.from_bytes(answer)
-        assert (told.result_code, told.header.is_error, told.origin_host) == (3002, True, b"dra1.sim.example.net")
-    server[0].answers = lambda request, agent: True
-    await agent.restore()
-    await until(lambda: agent.is_connected)
-    told = Message.from_bytes((await exchanged(peer, "pgw1.sim.example.net"))[1])
-    assert told.result_code == 2001
-    await peer.disconnect()
 
 
 # -- failovers in mid-session
@@ -270,6 +96,17 @@ async def test_what_was_outstanding_goes_over_the_other_agent(server: tuple[Serv
     }
     ends = [request for request in fake.requests if request.cc_request_type == 3]
     assert len({request.session_id for request in ends}) == 8, "every session went on to its end"
+
+
+async def test_a_request_that_no_agent_delivers_waits_for_another_way(server: tuple[Server, int]) -> None:
+    """One agent is lost, then the other one cannot reach the server: what it answers 3002 is sent again over the first
+    one, as soon as that is back.
+    """
+    fake, port = server
+    failovers = (Failover(100.0, "dra1", 250.0), Failover(150.0, "dra2", 350.0, "server"))
+    tally = await play(plan_of(replace(PAIR, failovers=failovers), 8), port)
+    assert tally.unanswered == 0 and set(tally.results) == {2001} and tally.failovers > 0
+    assert Counter(request.cc_request_type for request in fake.requests)[3] == 8
 
 
 async def test_another_element_goes_on_with_the_session(server: tuple[Server, int]) -> None:
@@ -401,18 +238,45 @@ def test_the_books_are_right_after_failovers_and_restarts(tmp_path: Path) -> Non
     """
     scenario = replace(load_scenario("agents"), subscribers=60)
     prices = PriceList.read(CATALOGUE)
-    plan = make_plan(scenario, 4, prices.package_prices)
+    plan, blocked = _with_a_long_session(make_plan(scenario, 4, prices.package_prices))
     ports = free_port(), free_port(), free_port()
     config = write_config(tmp_path, CATALOGUE, ports, scenario.network)
     with ServerProcess(config, ports[2], tmp_path / "server.log"):
         provision(plan, config, tmp_path, _quiet())
-        outcome = run_plan(plan, target(ports[0]), name=scenario.name, seed=4, speed=90.0)
+        care = ApiClient(ports[1], ocs(["key", "create", "--role", "care", "--name", "test"], config).strip())
+        care.wait_until_up()
+        outcome = run_plan(
+            *(plan, target(ports[0])),
+            name=scenario.name,
+            seed=4,
+            speed=90.0,
+            beside=lambda: _bar_and_block(blocked, care),
+        )
         add_audits(outcome, records=tmp_path / "data" / "records", prices=prices, ocs_config=config)
     assert outcome.audit is not None
     assert outcome.ok, (outcome.audit.findings, outcome.books_findings, outcome.tally.unequal_texts)
     summary = outcome.summary
     assert summary.failovers > 5 and summary.sessions_moved > 0 and summary.sessions_died > 0
+    asked = outcome.tally.asked
+    assert asked["RAR", "asked again"] > 0 and asked["ASR", "ended"] > 0, asked
     assert outcome.audit.services_compared > 50 and outcome.audit.uncertain == 0
+
+
+def _with_a_long_session(plan: Plan) -> tuple[Plan, str]:
+    """One more data session, as long as the run, of somebody whose P-GW acts at an ASR; and the MSISDN."""
+    acts = (one for one in plan.subscribers if plan.network.home(Element.PGW, one.msisdn)[0].dialect == "cisco")
+    who = max(acts, key=lambda one: float(one.credit))
+    uses = (PlannedUse(100, "data", 90 * MB),)
+    more = PlannedSession(len(plan.sessions), 0.0, "data", Element.PGW, who, HOME, uses, 880.0)
+    return replace(plan, sessions=(more, *plan.sessions)), who.msisdn
+
+
+async def _bar_and_block(msisdn: str, care: ApiClient) -> None:
+    """In the middle of the session: the server sends a RAR, then an ASR, through the agents."""
+    await asyncio.sleep(1)
+    await asyncio.to_thread(care.put, f"/accounts/{msisdn}/bars", {"bars": ["premium"]})
+    await asyncio.sleep(1)
+    await asyncio.to_thread(care.post, f"/accounts/{msisdn}/blocks", {"reason": "lost"})
 
 
 def _quiet() -> Any:

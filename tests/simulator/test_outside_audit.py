@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from simulator.outside_audit import OutsideAudit, audit, check_totals, money_totals
 from simulator.prices import PriceList
-from simulator.tally import SessionReport, UsedService
+from simulator.tally import SessionReport, Step, StepPart, UsedService
 from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
@@ -182,6 +183,22 @@ def test_free_use_costs_nothing_and_uncertain_sessions_are_left_out(tmp_path: Pa
     assert "priced again it is 0" in run(tmp_path, [*opened(), free], [report("s", 0, services=portal)]).findings[0]
     unclear = run(tmp_path, opened(), [report("s", MB, uncertain=True)])
     assert (unclear.ok, unclear.uncertain) == (True, 1)
+
+
+@pytest.mark.parametrize("code", [0, 3002, 3004])
+def test_a_one_off_debit_without_a_clear_answer_may_have_been_charged_or_not(tmp_path: Path, code: int) -> None:
+    debit = charge(
+        "s", 1, key="-", rate="sms.home.national", debit=69_000, request_type="E", credit_micro_eur=12_941_000
+    )
+    step = Step("E", 0, "home", code, 0, 0, 0.0, 1.0, (StepPart(0, wanted=1, code=code),))
+    sent = report("s", 0, traffic="sms", package="", destination_class="national-mobile", closed=False, steps=[step],
+                  services=[UsedService("sms", None)])  # fmt: skip
+    for records in ([*opened(), debit], opened()):
+        found = run(tmp_path, records, [sent])
+        assert (found.findings, found.uncertain) == ([], 1)
+    step = Step("E", 0, "home", 5030, 0, 0, 0.0, 1.0, (StepPart(0, wanted=1, code=5030),))
+    refused = run(tmp_path, [*opened(), debit], [replace(sent, steps=[step])])
+    assert "0 units reported as used, 1 recorded" in refused.findings[0]
 
 
 def test_it_waits_for_the_records_and_reads_on(tmp_path: Path) -> None:

@@ -22,13 +22,14 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import wrpcap, wrpcapng
 
-from simulator.capture import CaptureError
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
+from simulator.errors import CaptureError
 from simulator.grantor import BLIND_OCTETS, Grant, Grantor
 from simulator.packets import Losses, captured_messages
 from simulator.pseudonyms import Pseudonyms
-from simulator.recording import RecordedAnswer, RecordedRequest, read_recording, record
+from simulator.recorder import record
+from simulator.recording import RecordedAnswer, RecordedRequest, read_recording
 from simulator.replay_recording import compare, replay_recording, subscribers_of
 from simulator.wire import read_head
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm

@@ -10,7 +10,8 @@ import pytest
 from diameter.message._base import Message
 from diameter.message.commands.credit_control import CreditControlRequest
 
-from simulator.capture import CaptureError, captured_requests
+from simulator.capture import captured_requests
+from simulator.errors import CaptureError
 from simulator.grantor import Grant, Grantor
 from simulator.peer import Identity
 from simulator.replay import (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from simulator.differences import Difference, masked
 from simulator.outside_audit import OutsideAudit
 from simulator.report import write_report
 from simulator.show import Progress, print_outcome
@@ -82,6 +83,33 @@ def test_a_bad_run_says_so(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "something is wrong" in page
     assert "5 units reported as used, 6 recorded" in page
+
+
+def test_each_difference_is_a_row_and_an_object(tmp_path: Path) -> None:
+    bad = outcome()
+    assert bad.audit is not None
+    bad.audit.recomputed, bad.audit.not_recomputed["sessions of others"] = 7, 2
+    found = Difference(
+        "HOT-PKG-10", "00-a1", masked("38668100001"), "pgw;1;7", ("p00-7",), "1 of <PACK>", "1 of MINI.sms",
+        "the pack pays first",
+    )  # fmt: skip
+    bad.audit.differs(found)
+    assert not bad.ok
+    write_report(bad, tmp_path / "report.html", made_at=MADE_AT)
+    table = (tmp_path / "report.html").read_text("utf-8").partition('id="differences"')[2].partition("</section>")[0]
+    for text in ("HOT-PKG-10", "00-a1 38668100xxx", "pgw;1;7", "p00-7", "1 of &lt;PACK&gt;", "the pack pays first"):
+        assert text in table
+    out = io.StringIO()
+    print_outcome(Console(file=out, width=400), bad)
+    assert "7 accounts computed again on paper" in out.getvalue()
+    assert "2 accounts not computed again: sessions of others" in out.getvalue()
+    assert found.text() in out.getvalue()
+    checked = json.loads(json.dumps(audit_json(bad.audit)))
+    assert checked["differences"][0] == {
+        "rule": "HOT-PKG-10", "account": "00-a1", "msisdn": "38668100xxx", "session": "pgw;1;7", "records": ["p00-7"],
+        "expected": "1 of <PACK>", "charged": "1 of MINI.sms", "why": "the pack pays first",
+    }  # fmt: skip
+    assert (checked["recomputed"], checked["not_recomputed"]) == (7, {"sessions of others": 2})
 
 
 def test_a_story_that_went_wrong_makes_a_run_bad(tmp_path: Path) -> None:

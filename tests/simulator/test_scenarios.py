@@ -117,6 +117,7 @@ def test_the_books_are_right_afterwards(name: str, tmp_path: Path) -> None:
     assert found["ok"] is True, found["audit"]["findings"] + found["books"]
     assert found["requests"] > 100
     assert found["audit"]["services_compared"] > 20
+    assert found["audit"]["recomputed"] > 20, found["audit"]["not_recomputed"]
     if name == "restart_storm":
         assert found["sessions_died"] >= 20
 

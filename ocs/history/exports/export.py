@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
 
 from ocs.catalogue.model import RateTable, ServiceTable
 from ocs.catalogue.versions import Catalogues
@@ -17,7 +14,6 @@ from ocs.history.exports.schema import Kind
 from ocs.history.exports.writers import ExportError, Format, new_file, writer_of
 from ocs.outbox import reading
 from ocs.outbox.reading import Range, Source
-from ocs.values.moment import utc_text
 from ocs.values.use import Context, Unit
 
 _UNITS = {
@@ -103,21 +99,3 @@ def export(
             writer.write(row)
         writer.finish()
     return done
-
-
-def note_disclosure(path: Path, *, who: str, why: str, at: int, wanted: Wanted, output: str) -> None:
-    """Appends to the list of exports with unmasked numbers, durably, before the export is made."""
-    line = {
-        "time": utc_text(at),
-        "who": who,
-        "reason": why,
-        "from": utc_text(wanted.range.since),
-        "to": utc_text(wanted.range.until),
-        "kind": wanted.kind.value,
-        "output": output,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as lines:
-        lines.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        lines.flush()
-        os.fsync(lines.fileno())

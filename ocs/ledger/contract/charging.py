@@ -238,6 +238,9 @@ class Retry(StrEnum):
     """The account moves, or has moved, to another id (`ChargeOutcome.place`)."""
     LOOK_BACK = "look_back"
     """The account was moved lately: the answer may be stored under its old ids (`ChargeOutcome.place`)."""
+    OWNERS = "owners"
+    """Units of the pool have expired, and their owners (ids in `ChargeOutcome.place`) have not begun their next period:
+    run their agenda first."""
     CLOCK = "clock"
     """The caller's clock differs from that of Redis by more than `LedgerSettings.max_clock_skew_s`."""
     VERSION = "version"

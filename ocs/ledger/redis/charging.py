@@ -1,20 +1,21 @@
 """Charging on Redis: a request is one call of charge.lua or refund.lua; a callback takes its outcome.
 
-Implements `ChargingLedger` (contract/operations.py). Two outcomes are dealt with here, by a second call: the account is
-in another pool, or it has moved to another partition.
+Implements `ChargingLedger` (contract/operations.py). Three outcomes are dealt with here, by a second call: the account
+is in another pool, it has moved to another partition, or units of its pool wait for their owner's next period.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
-from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.limits import TOMBSTONE_S
 from ocs.ledger.contract.operations import ChargeDone
 from ocs.ledger.redis import wire
@@ -47,10 +48,22 @@ again.
 """
 
 
+class Tried(NamedTuple):
+    """What was done for a request before it is sent again."""
+
+    looked_back: str = ""
+    """Old ids of the account whose answers were fetched."""
+    owners_swept: bool = False
+    """The agenda of the owners of its pool's expired units has run."""
+
+
+NOTHING = Tried()
+
+
 class Charging(Products):
     """Part of `RedisLedger`."""
 
-    retried_here = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK))
+    retried_here = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK, Retry.OWNERS))
     """Retry reasons that the caller of `charge` never sees."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -63,9 +76,9 @@ class Charging(Products):
     def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
         if request.type is INITIAL:
             self._set_hint(request)
-        self._charge(request, done, self._loop.time() + self._timeout_s, "")
+        self._charge(request, done, self._loop.time() + self._timeout_s, NOTHING)
 
-    def _charge(self, request: ChargeRequest, done: ChargeDone, expires: float, looked_back: str) -> None:
+    def _charge(self, request: ChargeRequest, done: ChargeDone, expires: float, tried: Tried) -> None:
         if self._moved:
             request.account_id = self._moved.get(request.account_id, request.account_id)
         if self._pools and not request.pool:
@@ -76,19 +89,20 @@ class Charging(Products):
         name = account_id + b" " + session_name(request.session_id, request.session_owner)
         all_keys: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
         if request.action is REFUND:
-            script, body = "refund", [wire.refund(request, self._settings, self._life(request.now), looked_back)]
+            life = self._life(request.now)
+            script, body = "refund", [wire.refund(request, self._settings, life, tried.looked_back)]
             all_keys += (
                 keys.events + name,
                 keys.pool + (request.pool or NO_POOL).encode(),
                 self._debit_key(request, keys),
             )
         else:
-            script, body = "charge", wire.charge(request, self._settings, self._packed_life(request.now), looked_back)
+            script, body = "charge", wire.charge(request, self._settings, self._packed_life(request.now), *tried)
             all_keys.append((keys.events if request.type is EVENT else keys.answers) + name)
             if request.pool:
                 all_keys.append(keys.pool + request.pool.encode())
         command = pack_command((*self._calls.prefix(script), len(all_keys), *all_keys, account_id, *body))
-        callback = partial(self._charged, request, done, expires)
+        callback = partial(self._charged, request, done, expires, tried)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
 
     def _debit_key(self, request: ChargeRequest, keys: PartitionKeys) -> bytes:
@@ -96,7 +110,7 @@ class Charging(Products):
         debit = session_name(wire.refunded_debit(request)[0], request.session_owner)
         return keys.events + request.account_id.encode() + b" " + debit
 
-    def _charged(self, request: ChargeRequest, done: ChargeDone, expires: float, answer: Answer) -> None:
+    def _charged(self, request: ChargeRequest, done: ChargeDone, expires: float, tried: Tried, answer: Answer) -> None:
         if isinstance(answer, LedgerUnavailable):
             done(answer)
         elif isinstance(answer, hiredis.ReplyError):
@@ -113,15 +127,14 @@ class Charging(Products):
             if request.type is TERMINATION and outcome.code == 2001:
                 self._shorten_hint(request)
             if outcome.retry in self.retried_here:
-                self._start(self._charge_again(request, done, expires, outcome))
+                self._start(self._charge_again(request, done, expires, tried, outcome))
             else:
                 done(outcome)
 
     async def _charge_again(
-        self, request: ChargeRequest, done: ChargeDone, expires: float, outcome: ChargeOutcome
+        self, request: ChargeRequest, done: ChargeDone, expires: float, tried: Tried, outcome: ChargeOutcome
     ) -> None:
-        """Send the request again with the right pool or account id, or after fetching older answers."""
-        looked_back = ""
+        """Send the request again with the right pool or account id, or after what it needs was done."""
         try:
             if self._loop.time() >= expires:
                 raise LedgerUnavailable("the account is being moved")
@@ -130,13 +143,22 @@ class Charging(Products):
                 request.pool = outcome.place
             elif outcome.retry is Retry.MOVED:
                 await self._follow(request, outcome.place)
+            elif outcome.retry is Retry.OWNERS:
+                tried = tried._replace(owners_swept=True)
+                await self._sweep_owners(request, outcome.place)
             else:
-                looked_back = outcome.place
-                await self._look_back(request, looked_back)
+                tried = tried._replace(looked_back=outcome.place)
+                await self._look_back(request, outcome.place)
         except LedgerUnavailable as error:
             done(error)
         else:
-            self._charge(request, done, expires, looked_back)
+            self._charge(request, done, expires, tried)
+
+    async def _sweep_owners(self, request: ChargeRequest, owners: str) -> None:
+        """Run the agenda of accounts whose units of the pool have expired: their next period begins, or does not."""
+        for owner in owners.split():
+            with contextlib.suppress(LedgerError):  # the request is then charged by what is there
+                await self.sweep(owner, now=request.now, month=request.month, day=request.day)
 
     async def _follow(self, request: ChargeRequest, target: str) -> None:
         """Remember the account's new id, if its document is there already."""

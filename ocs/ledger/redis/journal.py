@@ -50,6 +50,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "due": ("kind", "ref"),
     "moved_out": ("to", "debit", "credit", "separate_out", "promo"),
     "moved_in": ("of", "credit_in", "credit", "separate_in", "promo"),
+    "traced": ("until", "clear", "reason"),
     "erased": ("rows", "file_lines", "before", "reason"),
     "api": ("key", "role", "op", "status", "request", "replayed", "before", "after"),
 }

@@ -18,6 +18,7 @@ slots.
     {tag}:t:<reference>    set      top-ups in progress under this reference; when the last one is refused, it is free
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
+    {tag}:confirmed        string   sequence number of an event that replicas have, with all before (outbox.py)
     {tag}:due              zset     account id → Unix time at which its agenda has something due
     {tag}:o:<account id>   hash     what is observed of an account that was abroad (observations.py)
     {tag}:s:<name>         hash     which accounts used an equipment abroad: uid → last day; and "a" + account id:
@@ -60,6 +61,7 @@ In partition 0 only:
     {tag}:voucher_batches  hash     batch → what it is and what was done to it (msgpack)
     {tag}:api_keys         hash     id of a key of the API → the key without its secret (JSON)
     {tag}:api_keys_used    hash     id of a key of the API → last day on which it was used
+    {tag}:traced           hash     id of a trace → its end (Unix time), a blank, whom it traces (JSON); traces.py
     {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
 
 <name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
@@ -75,6 +77,7 @@ from functools import lru_cache
 from redis.crc import key_slot
 
 from ocs.values.identities import by_msisdn
+from ocs.values.identities import uid_of as uid_of
 
 SLOTS = 16_384
 MAX_PARTITIONS = SLOTS
@@ -123,6 +126,7 @@ class PartitionKeys:
     subscribers: bytes
     outbox: bytes
     sequence: bytes
+    confirmed: bytes
     due: bytes
     terms: bytes
     observations: bytes
@@ -172,6 +176,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         subscribers=head + b"subscribers",
         outbox=head + b"outbox",
         sequence=head + b"sequence",
+        confirmed=head + b"confirmed",
         due=head + b"due",
         terms=head + b"terms",
         observations=head + b"o:",
@@ -211,6 +216,7 @@ class Keys:
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"
         self.nodes = first + b"nodes"
+        self.traced = first + b"traced"
         self.api_keys = first + b"api_keys"
         self.api_keys_used = first + b"api_keys_used"
         self.equipment_key = first + b"equipment_key"
@@ -247,11 +253,6 @@ class Keys:
 
 def account_id(partition: int, unguessable: str) -> str:
     return f"{partition:02d}-{unguessable}"
-
-
-def uid_of(account_id: str) -> str:
-    """The part of an account id that stays when the account moves to another partition."""
-    return account_id.partition("-")[2]
 
 
 def session_name(session_id: str, owner: str) -> bytes:

@@ -1,7 +1,8 @@
 """The ledger on Redis. Every movement is one call of a Lua script (ocs/ledger/scripts) that is safe to repeat.
 
 Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract/operations.py,
-`VoucherLedger` of contract/vouchers.py (vouchers.py), and `ApiLedger` of contract/api_keys.py (api.py).
+`VoucherLedger` of contract/vouchers.py (vouchers.py), `TraceLedger` of contract/traces.py (traces.py), and `ApiLedger`
+of contract/api_keys.py (api.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ocs.ledger.contract.groups import GroupLedger, TransferLedger
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, NoticeLedger
 from ocs.ledger.contract.payments import PaymentLedger
+from ocs.ledger.contract.traces import TraceLedger
 from ocs.ledger.contract.vouchers import VoucherLedger
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
@@ -39,6 +41,7 @@ from ocs.ledger.redis.payments import Payments
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.redis.server_check import check_servers
 from ocs.ledger.redis.slices import Slices
+from ocs.ledger.redis.traces import Traces
 from ocs.ledger.redis.transfers import Transfers
 from ocs.ledger.redis.vouchers import Vouchers
 from ocs.ledger.settings import LedgerSettings
@@ -46,7 +49,9 @@ from ocs.ledger.settings import LedgerSettings
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Transfers, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers, Api):
+class RedisLedger(
+    Charging, Transfers, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers, Traces, Api
+):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -190,4 +195,7 @@ if TYPE_CHECKING:
         return ledger, ledger, ledger, ledger, ledger, ledger, ledger
 
     def _holds_that_of_the_api(ledger: RedisLedger) -> ApiLedger:
+        return ledger
+
+    def _holds_that_of_traces(ledger: RedisLedger) -> TraceLedger:
         return ledger

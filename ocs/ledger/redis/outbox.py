@@ -91,6 +91,17 @@ class Outbox(LedgerClient):
     def outbox_event(self, partition: int, entry: Entry) -> OutboxEvent:
         return OutboxEvent(partition, entry[0], journal.body(views.unpack(entry[1])))
 
+    async def outbox_confirm(self, upto: Mapping[int, int]) -> None:
+        """With durability "replicated" a write that follows the events: when replicas have it, they have these too."""
+        if not self._replicas:
+            return
+        asked = [
+            self._asked("outbox", each, (b"SET", self._keys.by_partition[each].confirmed, last), durable=True)
+            for each, last in upto.items()
+        ]
+        for answer in await asyncio.gather(*asked):
+            checked(answer)
+
     async def outbox_trim_many(self, upto: Mapping[int, int]) -> None:
         asked = [
             self._post("outbox", each, b"XTRIM", self._keys.by_partition[each].outbox, b"MINID", f"{last + 1}-0")

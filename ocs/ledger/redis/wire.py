@@ -257,7 +257,7 @@ _service = LAYOUT.writer(
 )
 _request = LAYOUT.writer(
     "request",
-    "r, counters, remember_s, max_skew_s, looked_back, life",
+    "r, counters, remember_s, max_skew_s, looked_back, life, owners_swept",
     {"check": _CHECK, "utc_day": utc_day},
     identity="r.identity",
     session_id="r.session_id",
@@ -292,6 +292,7 @@ _request = LAYOUT.writer(
     equipment="r.equipment",
     life="life",
     equipment_id="r.equipment_id",
+    owners_swept="1 if owners_swept else 0",
 )
 
 
@@ -300,7 +301,13 @@ _ARRAY_HEADER = 3
 assert all(len(LAYOUT.records[each]) >= 16 for each in ("request", "requested_service"))
 
 
-def charge(request: ChargeRequest, settings: LedgerSettings, life: bytes, looked_back: str = "") -> list[bytes]:
+def charge(
+    request: ChargeRequest,
+    settings: LedgerSettings,
+    life: bytes,
+    looked_back: str = "",
+    owners_swept: bool = False,
+) -> list[bytes]:
     """Arguments of charge.lua: the request, and each service. `life`: a packed record."""
     if request.type is _EVENT:
         remember_s = settings.remember_events_s
@@ -308,7 +315,8 @@ def charge(request: ChargeRequest, settings: LedgerSettings, life: bytes, looked
         remember_s = settings.remember_sessions_s
     else:
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
-    row = _request(request, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back, life)
+    skew_s = settings.max_clock_skew_s
+    row = _request(request, _more_counters(request), remember_s, skew_s, looked_back, life, owners_swept)
     packed = [pack(row)[_ARRAY_HEADER:]]
     for s in request.services:
         # Charging bounds what a peer reports, so a greater amount is a programmer's error.

@@ -267,16 +267,23 @@ local function end_buckets_in(work, buckets, subscription, pooled)
   end
 end
 
--- Buckets of the pool whose period is over. Subscriptions of other accounts own them; their agenda may not have run
--- yet.
+-- Buckets of the pool whose period is over. One of another account waits for that account's agenda, which lays out the
+-- next period's, but at most `late_s`: the account may have left. `work.pool_owners`: accounts that are waited for.
 local function end_pool_buckets(work)
-  local pool = work.pool
+  local pool, late_s = work.pool, 600
   if not pool then return end
   if pool.idle_ends > 0 and pool.idle_ends <= work.now then wake(work) end
   local buckets = pool.buckets
   for n = 1, #buckets do
     local bucket = buckets[n]
-    if bucket.ended == 0 and bucket.ends <= work.now then end_bucket(work, bucket, 1) end
+    if bucket.ended == 0 and bucket.ends <= work.now then
+      if bucket.owner == work.account_id or bucket.ends + late_s <= work.now then
+        end_bucket(work, bucket, 1)
+      else
+        work.pool_owners = work.pool_owners or {}
+        work.pool_owners[bucket.owner] = true
+      end
+    end
   end
 end
 
@@ -319,6 +326,21 @@ local function sum_up_subscriptions(work)
   account.subscriptions_due = due == UNBOUNDED and 0 or due
   account.armed, account.unpaid, account.subscriptions = armed, unpaid, #list > 0 and pack(list) or ''
   derive_facts(work)
+end
+
+-- When the first running period ends of which the account uses units: its own, or one of its pool; 0 = never.
+local function period_end_of(work)
+  local account, pool, ends = work.account, work.pool, UNBOUNDED
+  if account.period_ends > 0 then ends = account.period_ends end
+  if pool then
+    local buckets = pool.buckets
+    if pool.idle_ends > work.now then ends = min(ends, pool.idle_ends) end
+    for n = 1, #buckets do
+      local bucket = buckets[n]
+      if bucket.ended == 0 and bucket.ends > work.now then ends = min(ends, bucket.ends) end
+    end
+  end
+  return ends == UNBOUNDED and 0 or ends
 end
 
 -- Write everything that has changed.

@@ -196,7 +196,7 @@ local function outcome_of(work, code, reason)
   outcome.credit_micro_eur = account.credit
   outcome.held_micro_eur = account.held
   outcome.session_cost_micro_eur = session.cost
-  outcome.period_end = account.period_ends
+  outcome.period_end = period_end_of(work)
   outcome.late = work.late or false
   outcome.at = work.now
   outcome.place = request.expected_location ~= '' and request.place or ''

@@ -257,9 +257,13 @@ local function begin_or_resume(work)
   if kind == 'U' then work.kept_apart = record_number(session, request.number) end
 end
 
--- The facts of the account, after its agenda, must be those by which the request was rated.
+-- The facts of the account, after its agenda, must be those by which the request was rated. And the agenda of accounts
+-- whose units of the pool have expired must have run: the caller sees to it, once.
 local function other_facts(work)
   local request, account = work.request, work.account
   if work.subscriptions then sum_up_subscriptions(work) end
   if account.facts ~= request.facts then return refuse(work, 0, 'facts', account.facts) end
+  if work.pool_owners and request.owners_swept == 0 then
+    return refuse(work, 0, 'owners', table.concat(sorted_keys(work.pool_owners), ' '))
+  end
 end

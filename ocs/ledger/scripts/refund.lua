@@ -172,7 +172,7 @@ outcome.code = 2001
 outcome.services = results
 outcome.credit_micro_eur = account.credit
 outcome.held_micro_eur = account.held
-outcome.session_cost_micro_eur, outcome.period_end, outcome.at = -returned, account.period_ends, work.now
+outcome.session_cost_micro_eur, outcome.period_end, outcome.at = -returned, period_end_of(work), work.now
 local packed = pack(outcome)
 redis.call('HSET', KEYS[7], debits_field, pack(left))
 redis.call('HSET', KEYS[5], work.answer_field, packed)

@@ -87,6 +87,21 @@ def test_a_session_is_explained_for_programs(ocs: Any) -> None:
     assert found["differences"] == [] and found["steps"][0]["step"] == "record"
 
 
+def test_a_session_has_its_ladder(ocs: Any) -> None:
+    """The same that `ocs trace` draws live, as far as records say it; the other party is masked."""
+    _, out, _ = ocs("smsc.example.net;1;2")
+    assert [" ".join(line.split()) for line in out.splitlines()[:4]] == [
+        "── #1 smsc.example.net smsc.example.net;1;2",
+        "18:00:00.000 #1 CCR-E 0 ──▶ sms - sms.home.national 29340 mo +38631234xxx: used 1 messages",
+        "2001 ◀── debited 0.069 EUR · balance 4.931 EUR",
+        "",
+    ]
+    (rung,) = json.loads(ocs("smsc.example.net;1;2", "--json")[1])["ladder"]
+    assert (rung["kind"], rung["result_code"], rung["debited_micro_eur"]) == ("CCR-E", 2001, 69_000)
+    assert (rung["held_micro_eur"], rung["took_ms"]) == (None, None), "records do not say it"
+    assert "ladder" not in json.loads(ocs("p00-2", "--json")[1]), "of one record there is none"
+
+
 def test_a_record_of_another_kind_is_shown(ocs: Any) -> None:
     out = ocs("p00-1")[1]
     assert [" ".join(line.split()) for line in out.splitlines()] == [

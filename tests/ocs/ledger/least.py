@@ -336,6 +336,7 @@ LEAST = {
     "two accounts' Session-Id": 36,
     "two services at one price": 568,
     "units go to the pool that is joined": 20,
+    "units of a pool wait for their owner's next period": 8,
     "unsubscribe None": 146,
     "unsubscribe credit": 8,
     "unsubscribe unknown": 58,

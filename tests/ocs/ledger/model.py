@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger import model_identify as identifying
@@ -68,12 +68,24 @@ class ModelLedger(Payments, Groups):
         return self._openings.setdefault(key, {})
 
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
+        """The agenda of accounts whose units of the pool have expired runs first."""
+        outcome = self._charge(request, owners_swept=False)
+        if outcome.retry is not Retry.OWNERS:
+            return outcome
+        for owner in outcome.place.split():
+            self.met["units of a pool wait for their owner's next period"] += 1
+            self.sweep(owner, now=request.now, month=request.month, day=request.day)
+        return self._charge(request, owners_swept=True)
+
+    def _charge(self, request: ChargeRequest, *, owners_swept: bool) -> ChargeOutcome:
         known = identifying.identify(self, request)
         if isinstance(known, ChargeOutcome):
             return known
         if request.type is RequestType.EVENT:
             reused = identifying.one_off_before(self, request) is not None
-            outcome = self._one_off(request)
+            outcome = self._one_off(request, owners_swept)
+            if outcome.retry is Retry.OWNERS:
+                return outcome
             if (request.action is Action.CHECK and outcome.code) or outcome.code == 2001:
                 rest = (owner_of(request), request.session_id, identifying.one_off_name(request))
                 self.one_offs[request.account_id, *rest] = OneOff(outcome, request)
@@ -81,7 +93,7 @@ class ModelLedger(Payments, Groups):
         opening = request.type is RequestType.INITIAL
         reused = identifying.is_reused(self, request, known)
         op = Operation(self, request.account_id, request.now, request.month, request.day, keep=request.session_id)
-        if other := self._other_facts(op, request, closed=known.closed and not opening):
+        if other := self._other_facts(op, request, owners_swept, closed=known.closed and not opening):
             return other
         session = known.session
         refused = session is not None and known.closed and session.closed_by is None
@@ -117,14 +129,14 @@ class ModelLedger(Payments, Groups):
                 if kind == "U" and session.numbers.too_old(number):
                     del answers[kind, number]
 
-    def _one_off(self, request: ChargeRequest) -> ChargeOutcome:
+    def _one_off(self, request: ChargeRequest, owners_swept: bool) -> ChargeOutcome:
         if request.action is Action.REFUND:
             return self._refund(request)
         op = Operation(self, request.account_id, request.now, request.month, request.day)
         look = request.action is Action.CHECK
         if look:
             op.begin()
-        if other := self._other_facts(op, request):
+        if other := self._other_facts(op, request, owners_swept):
             return other
         charging = Charging(op, request, None, False)
         outcome = charging.run()
@@ -140,24 +152,29 @@ class ModelLedger(Payments, Groups):
         return outcome
 
     @staticmethod
-    def _other_facts(op: Operation, request: ChargeRequest, *, closed: bool = False) -> ChargeOutcome | None:
+    def _other_facts(
+        op: Operation, request: ChargeRequest, owners_swept: bool, *, closed: bool = False
+    ) -> ChargeOutcome | None:
         """Runs the agenda, begins a first use; then checks that the account's facts are those by which the request was
-        rated. If not: an outcome with code 0, and nothing else is done.
+        rated, and that no owner's agenda is waited for. If not: an outcome with code 0, and nothing else is done.
         """
         account = op.account
         terms = [terms for each in account.subscriptions for terms in (each.terms, each.next) if terms]
         varies = account.measures or any(each.facts for each in terms)
-        if varies or request.facts or account.state == "new":
+        owners = [] if owners_swept else agenda.late_owners(op)
+        if varies or request.facts or account.state == "new" or owners:
             op.begin()
         agenda.run(op)
         op.before_use = (op.account.credit, op.account.held)
         if not closed and request.services and not any(each.always for each in request.services):
             agenda.begin_life(op)
         facts = op.account.facts
-        if facts == request.facts:
+        if facts == request.facts and not owners:
             return None
         op.take_back()
-        return identifying.refusal(request, 0, "facts", facts)
+        if facts != request.facts:
+            return identifying.refusal(request, 0, "facts", facts)
+        return identifying.refusal(request, 0, "owners", " ".join(owners))
 
     def _refund(self, request: ChargeRequest) -> ChargeOutcome:
         account = self.accounts[request.account_id]
@@ -179,5 +196,5 @@ class ModelLedger(Payments, Groups):
             outcome,
             credit_micro_eur=op.account.credit,
             held_micro_eur=op.account.held,
-            period_end=agenda.period_end(op.account),
+            period_end=agenda.period_end(op),
         )

@@ -405,15 +405,30 @@ def _tariff(subscriptions: list[Subscription]) -> Subscription | None:
     return next(iter([*running, *waiting]), None)
 
 
-def period_end(account: Account) -> int:
-    """The earliest end of a running period."""
-    return min((each.until for each in account.subscriptions if each.state in RUNNING), default=0)
+def period_end(op: Operation) -> int:
+    """The earliest end of a running period of the account, or of units in its pool."""
+    ends = [each.until for each in op.account.subscriptions if each.state in RUNNING]
+    ends += [bucket.expires for pool, bucket in op.buckets() if pool and op.is_current(bucket)]
+    return min(ends, default=0)
+
+
+OWNER_LATE_S = 600
+
+
+def late_owners(op: Operation) -> list[str]:
+    """Other accounts that own expired units of the pool, and may still begin their next period."""
+    return sorted({bucket.owner for pool, bucket in op.buckets() if pool and _waits(op, bucket)})
+
+
+def _waits(op: Operation, bucket: Bucket) -> bool:
+    expired = not bucket.ended and bucket.expires <= op.now < bucket.expires + OWNER_LATE_S
+    return expired and bucket.owner != op.account_id
 
 
 def _end_of_pool_periods(op: Operation) -> None:
-    """Ends the pool's buckets that have expired; they may belong to another account's subscription."""
+    """Ends the pool's buckets that have expired; those of another account's subscription wait for its agenda."""
     for pool, bucket in op.buckets():
-        if pool and bucket.expires <= op.now:
+        if pool and bucket.expires <= op.now and not _waits(op, bucket):
             op.end(bucket)
 
 

@@ -81,7 +81,7 @@ class Charging:
         return ChargeOutcome(
             *(code, False, tuple(results), account.credit, account.held, reason, self.session.cost),
             *(
-                agenda.period_end(account),
+                agenda.period_end(self.op),
                 self.late,
                 self.request.place if self.request.expected_location else "",
                 self.op.now,

@@ -60,7 +60,7 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
     )
     account = op.account
     return ChargeOutcome(
-        *(2001, False, tuple(results), account.credit, account.held, "", -money, agenda.period_end(account)), at=op.now
+        *(2001, False, tuple(results), account.credit, account.held, "", -money, agenda.period_end(op)), at=op.now
     )
 
 

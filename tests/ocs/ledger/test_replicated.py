@@ -5,12 +5,14 @@ confirmed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 import redis
 
@@ -19,10 +21,13 @@ from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCh
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.outbox.pump import Pump
+from ocs.outbox.writer import RecordWriter
 from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import empty_ledger
+from tests.rules import rule
 from tests.waiting import PATIENCE_S
 
 NOW, MONTH = 1_795_000_000, 202611
@@ -181,6 +186,41 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
         view = await ledger.read(account_id, now=NOW, month=MONTH)
         assert view is not None and view.spent_micro_eur == 6_900  # once
         await ledger.close()
+
+
+@rule("HOT-NOT-2")
+async def test_an_event_that_no_replica_has_is_not_recorded(tmp_path: Path) -> None:
+    """A failover would lose it, and a notice of it would be of something that never was."""
+    settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
+    with primary_and_replica(tmp_path) as (primary, replica):
+        ledger = await RedisLedger.connect(primary.url, settings)
+        account_id = await open_account(ledger)
+        writer = RecordWriter(tmp_path / "records", rotate_octets=1 << 20, rotate_s=3600, clock=time.time)
+        writer.open()
+        pump = Pump(ledger, [writer])
+        await pump.begin()
+        await charge(ledger, account_id, 0)
+        assert await pump.round() == 1
+        await asyncio.to_thread(replica.stop, kill=True)
+        assert isinstance(await charge(ledger, account_id, 1), LedgerUnavailable), "its event is in the outbox"
+        pump.read_all()
+        with pytest.raises(LedgerUnavailable):
+            await pump.round()
+        assert recorded(tmp_path / "records") == ["opened"]
+        await asyncio.to_thread(replica.start)
+        end = time.monotonic() + PATIENCE_S
+        while recorded(tmp_path / "records") == ["opened"]:
+            assert time.monotonic() < end
+            with contextlib.suppress(LedgerUnavailable):
+                await pump.round()
+        assert recorded(tmp_path / "records") == ["opened", "use"]
+        writer.close()
+        await ledger.close()
+
+
+def recorded(folder: Path) -> list[str]:
+    files = sorted(folder.glob("records-*.jsonl"))
+    return [orjson.loads(line)["kind"] for file in files for line in file.read_bytes().splitlines()]
 
 
 async def test_no_replica_at_all(redis_7: RedisServer) -> None:

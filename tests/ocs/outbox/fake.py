@@ -67,6 +67,9 @@ class FakeOutbox:
     def outbox_event(self, partition: int, entry: Entry) -> OutboxEvent:
         return OutboxEvent(partition, entry[0], orjson.loads(entry[1]))
 
+    async def outbox_confirm(self, upto: Mapping[int, int]) -> None:
+        pass
+
     async def outbox_trim_many(self, upto: Mapping[int, int]) -> None:
         self.trims += 1
         for partition, last in upto.items():

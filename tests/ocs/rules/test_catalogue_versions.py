@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ocs.accounts.catalogue_versions import CatalogueVersions
+from ocs.accounts.catalogue_versions import KNOWN_TO_ALL_S, CatalogueVersions, Loaded
 from ocs.accounts.errors import RefusedError
 from ocs.catalogue.catalogue import CatalogueError, parse_catalogue
 from ocs.ledger.contract.catalogue import Offer
@@ -86,6 +86,62 @@ async def test_a_version_loaded_during_a_grant_prices_what_is_granted_after_it_w
     assert await running.held() == {"1": 10 * 9_000}
     await running.take("T", octets(used=MB))
     assert 10 * EUR - await user.credit() == 10 * 6_900 + 9_000
+
+
+HOUR_S = 3600
+"""validity_s of all services of the tests' catalogue."""
+
+
+class Loading:
+    """`ocs catalogue load` of a version that begins in 2096, as Redis's clock counts; no process runs that could
+    object.
+    """
+
+    begins = int(datetime(2096, 12, 1, tzinfo=ZoneInfo("Europe/Ljubljana")).timestamp())
+    text = NEXT.replace("2026-12-01T00:00", "2096-12-01T00:00")
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world, self.folder = world, folder
+        (folder / "files.toml").write_text(TEXT, encoding="utf-8")
+        (folder / "next").write_text(self.text, encoding="utf-8")
+
+    async def __call__(self, *, at_once: bool = False) -> Loaded:
+        files, now = [parse_catalogue(TEXT, "files")], lambda: self.world.now
+        loader = CatalogueVersions(self.world.ledger, self.folder, files, now, lambda: token_hex(8))
+        return await loader.load(self.folder / "next", at_once=at_once, by="test")
+
+
+@rule("HOT-RAT-1")
+async def test_a_version_begins_when_all_grants_of_older_prices_have_ended(world: World, tmp_path: Path) -> None:
+    """One grant is given before the load, one before every process knows the version, one afterwards."""
+    load = Loading(world, tmp_path)
+    await world.price_lists(TEXT)
+    world.now = load.begins - HOUR_S - KNOWN_TO_ALL_S + 1
+    user = await world.subscriber(10)
+    with pytest.raises(CatalogueError, match=r"must be 2096-12-01T00:00:01\+01:00 or later: grants of the old prices"):
+        await load()
+    assert await world.ledger.catalogue_versions() == ("", []), "nothing was changed"
+    world.now -= 1
+    running, ends = user.data(), list[int]()
+    for later in (0, KNOWN_TO_ALL_S):
+        opened = await running.one("U" if later else "I", octets(want=10 * MB, used=MB if later else None))
+        assert opened.validity_time is not None and opened.granted_service_unit.tariff_time_change is None
+        ends.append(world.now + opened.validity_time)
+        if not later:
+            assert (await load()).old_prices_until == 0
+        world.now += KNOWN_TO_ALL_S
+    assert max(ends) == load.begins
+    await world.price_lists(TEXT, load.text)
+    following = await running.one("U", octets(want=10 * MB, used=MB))
+    assert following.granted_service_unit.tariff_time_change == load.begins
+
+
+async def test_a_version_that_is_forced_says_until_when_grants_keep_the_old_prices(
+    world: World, tmp_path: Path
+) -> None:
+    load = Loading(world, tmp_path)
+    world.now = load.begins - 60
+    assert (await load(at_once=True)).old_prices_until == world.now + HOUR_S
 
 
 async def test_a_one_off_request_has_the_price_at_its_time(world: World) -> None:

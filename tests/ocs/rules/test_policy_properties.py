@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulator.paper_products import LIMIT
+from simulator.paper_counters import LIMIT
 from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import AUSTRIA, DATA, HOME, IMS, MB, MMS, SERBIA, SMS, USA
 from tests.ocs.rules.world import World, world_on

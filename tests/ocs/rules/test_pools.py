@@ -11,7 +11,7 @@ from ocs.values.identities import Msisdn
 from tests.ocs.charging.ccr import MB, SMS, octets, sms_to
 from tests.ocs.charging.source import Origin
 from tests.ocs.rules.recipients import send, token_of
-from tests.ocs.rules.world import DAY_S, Subscriber, World, granted
+from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World, granted
 from tests.rules import rule
 
 GB = 1024 * MB
@@ -180,3 +180,44 @@ async def test_a_refund_finds_no_bucket_of_another_pool(world: World) -> None:
     assert refunded.result_code == 4010, "nothing is left to refund"
     assert (await family.pools.read(Msisdn(additional.msisdn))).pool.buckets == before
     assert await family.left("sms") == 1499
+
+
+@rule("HOT-PKG-14")
+@pytest.mark.parametrize("running", [False, True], ids=["a new session", "one that runs"])
+async def test_a_member_uses_the_next_period_before_its_owner_is_swept(world: World, running: bool) -> None:
+    """The member's request comes in the second in which the period ends: the owner's fee is paid first."""
+    family = Family(world)
+    primary, additional = await family.gather(2)
+    data = additional.data()
+    world.now += 30 * DAY_S - 60
+    if running:
+        assert granted(await data.one("I", octets(want=20 * MB, group=10))) == 20 * MB
+    world.now += 60
+    following = octets(want=20 * MB, group=10, used=5 * MB if running else None)
+    assert granted(await data.one("U" if running else "I", following)) == 20 * MB
+    assert await data.held() == {"10": 0}, "nothing is held on the member's own credit"
+    assert await primary.credit() == 20 * EUR - 2 * MINI_FEE
+    await data.take("T", octets(used=10 * MB, group=10))
+    assert await additional.credit() == 20 * EUR
+    assert await family.left() == 9 * GB - 10 * MB, "5 MB of before were granted by the period of before"
+    await world.sweep()
+    assert await primary.credit() == 20 * EUR - 2 * MINI_FEE, "the fee is paid once"
+
+
+@rule("HOT-PKG-14")
+async def test_a_member_pays_itself_if_the_owner_cannot_renew(world: World) -> None:
+    family = Family(world)
+    primary, additional = await family.gather(2)
+    await family.limit(primary, 0)
+    assert await primary.use_data(1_000 * MB) == 1_000 * DATA_PER_MB
+    world.now += 30 * DAY_S
+    assert await additional.use_data(20 * MB) == 20 * DATA_PER_MB
+    assert (await primary.view()).package_pending
+
+
+@rule("HOT-PKG-14")
+async def test_a_members_grant_ends_with_the_owners_period(world: World) -> None:
+    family = Family(world)
+    _, additional = await family.gather(2)
+    world.now += 30 * DAY_S - 60
+    assert (await additional.data().one("I", octets(want=20 * MB, group=10))).validity_time == 60

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.rules.world import world_on
+from tests.ocs.year.outside import audited
 from tests.ocs.year.sheet import sheet
 from tests.ocs.year.year import Year, run_year, states
 from tests.rules import rule
@@ -39,12 +40,24 @@ def differences(year: Year) -> str:
 
 @pytest.mark.long
 @rule("HOT-ACC-1", "HOT-ACC-3", "HOT-ACC-6", "HOT-PKG-2", "HOT-PKG-3", "HOT-PKG-5", "HOT-RAT-8", "HOT-REC-2")
-async def test_a_year_of_three_hundred_accounts_is_explained_to_the_cent(year_redis: RedisServer) -> None:
+async def test_a_year_of_three_hundred_accounts_is_explained_to_the_cent(
+    year_redis: RedisServer, tmp_path: Path
+) -> None:
     async with world_on(year_redis.url, **SETTINGS) as world:
         year = await run_year(world)
     found = differences(year)
     assert not year.check.differences, found
     _has_met_everything(year)
+    _is_right_from_outside(year, tmp_path)
+
+
+def _is_right_from_outside(year: Year, folder: Path) -> None:
+    """The audit of the simulator, which knows only requests, records and the catalogue, finds the same."""
+    reports = [report for line in year.lines for report in line.network.reports.values()]
+    (folder / "records").mkdir()
+    found = audited(reports, year.check.records, folder / "records")
+    assert [difference.text() for difference in found.differences] == []
+    assert (len(found.accounts) > 290, dict(found.left_out)) == (True, {})
 
 
 def _has_met_everything(year: Year) -> None:

@@ -13,8 +13,8 @@ from ocs.ledger.contract.views import AccountView, BucketView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.outbox.format import record
 from ocs.outbox.vat import Vat
+from simulator.paper_counters import LIMIT
 from simulator.paper_entries import Charge, Units
-from simulator.paper_products import LIMIT
 from tests.ocs.ledger.books import outbox_read
 from tests.ocs.year.line import CAP, Line
 
@@ -46,6 +46,8 @@ class Check:
         self.ledger, self.lines = ledger, lines
         self.books: defaultdict[int, Books] = defaultdict(Books)
         self.events = 0
+        self.records: list[dict[str, Any]] = []
+        """All charging records."""
         self.differences: list[str] = []
         self._read = read or [0] * ledger.partitions
 
@@ -63,7 +65,8 @@ class Check:
                     line = line_of[body["a"]]
                     touched[line.number] = line
                     self._note(line, body)
-                    self._vat(line, record(event, Vat(line.world.catalogue)), body["t"])
+                    self.records.append(record(event, Vat(line.world.catalogue)))
+                    self._vat(line, self.records[-1], body["t"])
         for line in touched.values():
             await self.compare(line)
 

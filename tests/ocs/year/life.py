@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
-from simulator.paper_products import LIMIT
+from simulator.paper_counters import LIMIT
 from simulator.price_sheet import KINDS
 from tests.ocs.charging.ccr import AUSTRIA, DATA, HOME, IMS, MB, MMS, SMS
 from tests.ocs.year import places

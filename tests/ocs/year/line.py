@@ -25,13 +25,15 @@ from protocol.credit_control import (
     ServiceInformation,
 )
 from simulator.paper_account import PaperAccount
+from simulator.paper_counters import LIMIT
 from simulator.paper_entries import Pool
-from simulator.paper_products import LIFE_S, LIMIT, RUNNING
+from simulator.paper_products import LIFE_S, RUNNING
 from simulator.price_sheet import PriceSheet, Row
 from tests.ocs.charging.ccr import ccr, messages
 from tests.ocs.rules.world import EUR, World
 from tests.ocs.year.asked import Asked, country_of
 from tests.ocs.year.clock import YearClock
+from tests.ocs.year.network import Network
 from tests.ocs.year.sheet import ZONE
 
 CAP = "roaming-data"
@@ -54,6 +56,7 @@ class Line:
         self.shop = ProductOperations(self.desk, world.ledger, world.catalogue, lambda: world.now)
         self.account_ids: list[str] = []
         self.paper = PaperAccount(sheet, ZONE)
+        self.network = Network()
         self.paper.limits = {LIMIT: 100 * EUR, CAP: 60 * EUR}
         self.sessions = self.requests = 0
         self.refusals: Counter[int | str] = Counter()
@@ -62,6 +65,8 @@ class Line:
         self.barred = self.surcharged = False
         self.background = 0
         """Sessions that run while other things are done."""
+        self.sharing: list[Line] = [self]
+        """Lines whose accounts share a pool."""
 
     @property
     def account_id(self) -> str:
@@ -275,6 +280,8 @@ class Line:
         await self.world.ledger.join_pool(self.account_id, name, **self.world.when)
         first.paper.pool = first.paper.pool or Pool()
         self.paper.pool = first.paper.pool
+        first.sharing.append(self)
+        self.sharing = first.sharing
 
     async def sweep(self) -> None:
         now = self.now
@@ -296,6 +303,7 @@ class Line:
         service: MultipleServicesCreditControl,
         sid: str,
         information: ServiceInformation,
+        asked: Asked,
         **more: Any,
     ) -> CreditControlAnswer:
         self.requests += 1
@@ -304,6 +312,8 @@ class Line:
         )
         now = self.now
         answer = await self.world.ask(request)
+        self._renew_for_the_pool(now)
+        self.network.note(asked, request, answer, self.msisdn, now)
         self.paper.pass_time(now)
         if answer.result_code in SETTLED:
             self.paper.look(now)
@@ -311,6 +321,12 @@ class Line:
         if answer.result_code == 2001 and self.random.random() < 0.03:  # the answer was lost on its way
             assert await self.world.ask(request) == answer
         return answer
+
+    def _renew_for_the_pool(self, now: int) -> None:
+        """A member's request renews what another line shares, if its period ended in the last ten minutes."""
+        for line in self.sharing:
+            if line is not self and line.paper.owes_the_pool(now):
+                line.paper.pass_time(now)
 
     def new_session(self) -> str:
         self.sessions += 1
@@ -321,7 +337,7 @@ class Line:
     ) -> int:
         """An SMS or MMS as a one-off debit; Result-Code."""
         now, sid = self.now, self.new_session()
-        answer = await self.send(context, "E", 0, messages(want=1), sid, information)
+        answer = await self.send(context, "E", 0, messages(want=1), sid, information, asked)
         rows = asked.rows(self.sheet, now, self.surcharged)
         if answer.result_code == 2001 and asked.begins_life:
             self.paper.begin(now)
@@ -333,18 +349,18 @@ class Line:
         if answer.result_code == 2001:
             self.paper.use(now, sid, rows, 1, now)
             if refunded:
-                await self._refund(context, answer, sid, information)
+                await self._refund(context, answer, sid, information, asked)
         return answer.result_code or 0
 
     async def _refund(
-        self, context: str, answer: CreditControlAnswer, sid: str, information: ServiceInformation
+        self, context: str, answer: CreditControlAnswer, sid: str, information: ServiceInformation, asked: Asked
     ) -> None:
         """The message was not delivered: the client takes its debit back (RFC 8506 §6.4)."""
         await self.clock.until(self.now + 60)
         back, now = messages(want=1), self.now
         back.refund_information = answer.multiple_services_credit_control[0].refund_information
         more = {"requested_action": REFUND_ACCOUNT}
-        done = await self.send(context, "E", 1, back, sid, information, **more)
+        done = await self.send(context, "E", 1, back, sid, information, asked, **more)
         assert done.result_code == 2001, done
         self.paper.refund(now, sid)
 

@@ -104,7 +104,7 @@ class ClientSession:
         line, part, now = self.line, self.parts[0], self.line.now
         service = octets(want=0) if self.context == DATA else seconds(want=0)
         service.used_service_unit = reports
-        answer = await line.send(self.context, kind, self.number, service, self.sid, part.information)
+        answer = await line.send(self.context, kind, self.number, service, self.sid, part.information, part.asked)
         self.number += 1
         line.paper.pass_time(now)
         self._pay(answer.result_code, used or [], now)
@@ -125,7 +125,7 @@ class ClientSession:
         now, part = self.line.now, self.parts[0]
         service = octets() if self.context == DATA else seconds()
         service.used_service_unit = reports
-        answer = await self.line.send(self.context, "T", self.number, service, self.sid, part.information)
+        answer = await self.line.send(self.context, "T", self.number, service, self.sid, part.information, part.asked)
         self.line.paper.pass_time(now)
         self._pay(answer.result_code, used, now)
         if self._final and used and answer.result_code in SETTLED:
