@@ -113,10 +113,10 @@ def number(
 
 
 def heat(title: str, text: str, unit: str, expr: str, *, width: int = 12) -> heatmap.Panel:
-    """A histogram over time; `expr` gives its buckets by `le`."""
+    """A histogram over time; `expr` gives its buckets by `le`. With the traces of its exemplars, if there are any."""
     panel = heatmap.Panel().title(title).description(text).datasource(SOURCE).span(width).height(8)
     (target,) = _targets([Series(expr, "{{le}}")])
-    panel.with_target(target.format(PromQueryFormat.HEATMAP))
+    panel.with_target(target.format(PromQueryFormat.HEATMAP).exemplar(True))
     panel.y_axis(heatmap.YAxisConfig().unit(unit))
     panel.color(heatmap.HeatmapColorOptions().scheme("Oranges").mode(heatmap_model.HeatmapColorMode.SCHEME).steps(64))
     return panel

@@ -55,7 +55,7 @@ Network = Annotated[str, AfterValidator(_network)]
 
 
 class CombinationError(ValueError):
-    """Values that contradict each other. `found`: (location, value or None if absent, reason) of each."""
+    """Values that contradict each other. `found`: (location within the model, value or None if absent, reason)."""
 
     def __init__(self, found: list[tuple[tuple[str | int, ...], object, str]]) -> None:
         super().__init__("; ".join(reason for _, _, reason in found))

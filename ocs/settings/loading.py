@@ -213,12 +213,12 @@ def _mistakes(
     cause = entry.get("ctx", {}).get("error")
     if not isinstance(cause, CombinationError):
         return [replace(_mistake(path, sources, entry), peer=_peer(document, entry["loc"]))]
-    return [
-        Mistake(
-            *_where(path, sources, location), "" if value is None else repr(value), reason, _peer(document, location)
-        )
-        for location, value, reason in cause.found
-    ]
+    found = []
+    for within, value, reason in cause.found:
+        location = (*entry["loc"], *within)
+        shown = "" if value is None else repr(value)
+        found.append(Mistake(*_where(path, sources, location), shown, reason, _peer(document, location)))
+    return found
 
 
 def _peer(document: dict[str, Any], location: tuple[Any, ...]) -> str:

@@ -104,7 +104,7 @@ class PaymentsSection(Section):
         def needs(why: str, *names: str) -> None:
             for name in names:
                 if not getattr(self, name):
-                    found.append((("payments", name), "", f"is needed {why}"))
+                    found.append(((name,), "", f"is needed {why}"))
 
         if self.automatic == "http":
             needs('by automatic = "http"', "url", "mandate_key_file")

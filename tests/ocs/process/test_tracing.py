@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from ocs.settings.loading import SettingsError, load_settings
 from tests.collector import Collector, attributes
 from tests.conftest import RedisServer
 from tests.faults.harness import COMMAND, CONFIG, Books, Serving
@@ -158,3 +160,46 @@ def test_without_the_packages_the_start_is_refused(tmp_path: Path) -> None:
         assert done.returncode == 1, done.stderr
         assert "tracing.endpoint is set, and the package opentelemetry.exporter is not installed" in done.stderr
         assert "pip install 'ocs[tracing]'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_without_an_endpoint_nothing_of_it_is_there() -> None:
+    """The worker is composed of the plain classes, and imports no exporter."""
+    program = """
+import asyncio, sys
+from types import SimpleNamespace
+from ocs.charging.service import ChargingService
+from ocs.diameter.dispatch import Dispatcher
+from ocs.process import worker
+from ocs.process.request_tracing import composed
+from ocs.settings.schema import Settings
+
+async def compose():
+    ledger = object()
+    async with composed(SimpleNamespace(settings=Settings()), ledger) as plain:
+        assert plain.ledger is ledger
+        assert plain.make_service is ChargingService and plain.make_dispatcher is Dispatcher
+
+asyncio.run(compose())
+for module in ("opentelemetry.exporter", "ocs.telemetry.otlp_traces", "ocs.charging.traced_charging"):
+    assert module not in sys.modules, module
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("endpoint", '"collector:4318"', "http or https URL"),
+        ("ratio", "1.5", "0 to 1"),
+        ("max_batch_spans", "4096", "must not exceed tracing.max_queue_spans, which is 2048"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, key: str, value: str, why: str) -> None:
+    path = tmp_path / "ocs.toml"
+    path.write_text(f"[tracing]\n{key} = {value}\n")
+    with pytest.raises(SettingsError) as error:
+        load_settings(path, serves=True)
+    assert f"tracing.{key}" in str(error.value) and why in str(error.value)

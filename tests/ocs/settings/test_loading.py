@@ -437,3 +437,16 @@ def test_notices_that_leave_unsigned_or_in_clear_are_warned_of(tmp_path: Path, n
 def test_notices_that_cannot_be_sent_are_a_mistake(tmp_path: Path, notices: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         load_settings(write(tmp_path, f"{ONE_PEER}[notices]\n{notices}\n"), {})
+
+
+def test_values_of_a_table_that_contradict_each_other_are_named_with_their_table(tmp_path: Path) -> None:
+    for table, line, key in (
+        ("top_up_file.petrol", 'columns = { msisdn = "N" }', "top_up_file.petrol.columns"),
+        ("payments", 'automatic = "http"', "payments.url"),
+        ("tracing", "max_batch_spans = 4096", "tracing.max_batch_spans"),
+    ):
+        path = tmp_path / "ocs.toml"
+        path.write_text(f"[{table}]\n{line}\n", encoding="utf-8")
+        with pytest.raises(SettingsError) as error:
+            load_settings(path, serves=True)
+        assert f"{path}: {key}" in str(error.value), error.value
