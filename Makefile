@@ -13,7 +13,7 @@ FAST_TESTS := $(wildcard tests/protocol tests/ocs/catalogue tests/ocs/charging t
 	tests/test_rules.py tests/test_conformance.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo watch test check lint docs fuzz bench soak sim kills tools clean
+.PHONY: help setup demo days watch test check lint docs fuzz bench soak sim kills tools clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ $(READY): pyproject.toml
 
 demo: setup ## server, 2,000 accounts, a busy hour in half a minute, a subscriber's story, audit, out/report.html
 	@exec $(BIN)/ocs-sim demo
+
+days: setup ## the week with travel of 2,000 accounts and the bad night, in compressed time: books right; out/days-*.html; ACCOUNTS=300
+	$(BIN)/ocs-sim days --scenario week_with_travel --accounts $(or $(ACCOUNTS),2000) --folder out/days-week --report out/days-week.html
+	$(BIN)/ocs-sim days --scenario bad_night --accounts $(or $(ACCOUNTS),500) --folder out/days-night --report out/days-night.html
 
 watch: setup ## server under steady traffic, Prometheus, and Grafana if installed: says which address to open; Ctrl-C ends it
 	@exec $(BIN)/ocs-sim watch
@@ -63,8 +67,9 @@ fuzz: setup ## a million inputs against decoding and charging, about five minute
 bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick, --write-docs, --api, "--against FOLDER"
 	@exec $(BIN)/python -m benchmarks $(BENCH)
 
-soak: setup ## half load for sixteen minutes: flat memory, no pause; out/soak.png; SOAK="--minutes 2" or --quick
-	@exec $(BIN)/python -m benchmarks.soak $(SOAK)
+soak: setup ## half load for sixteen minutes: flat memory, no pause; then a day of 100,000 subscribers and the restart storm; SOAK=--quick
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
+	@exec $(BIN)/python -m benchmarks.soak_scenarios $(filter --quick,$(SOAK))
 
 sim: setup ## the demo at a tenth of its speed, a million steps of the model, 5,000 orders of what subscribers do: an hour; STEPS=200000
 	@$(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from simulator.days import Days
 from simulator.distributions import choose
-from simulator.requests import Element, Subscriber
+from simulator.requests import Subscriber
 
 KEYWORD_NUMBER = "1918"
 """The operator's short number for orders (HOT-PKG-12)."""
@@ -61,22 +61,17 @@ class PlannedAct:
 
 
 class Disturbance(StrEnum):
-    CUT = "cut"
-    """The element's connection breaks."""
-    DPR = "dpr"
-    """The element disconnects in order (RFC 6733 §5.4), and connects again."""
+    """A process of the server is killed (SIGKILL)."""
+
     KILL_WORKER = "kill-worker"
+    KILL_HOUSEKEEPER = "kill-housekeeper"
     KILL_REDIS = "kill-redis"
-
-
-OF_AN_ELEMENT = (Disturbance.CUT, Disturbance.DPR)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedDisturbance:
     at_s: float
     kind: Disturbance
-    element: Element | None = None
 
 
 def draw_acts(

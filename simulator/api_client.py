@@ -21,6 +21,11 @@ PAUSE_S = 0.5
 class ApiError(SimulatorError):
     """The API refused a request, or did not answer."""
 
+    def __init__(self, text: str, status: int = 0) -> None:
+        """`status`: 0 = no answer."""
+        super().__init__(text)
+        self.status = status
+
 
 class ApiClient:
     """Calls under `/v1` by one key. May be used by several threads: each call has a connection of its own."""
@@ -55,21 +60,21 @@ class ApiClient:
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         octets = b"" if body is None else json.dumps(body).encode()
         headers = self._headers | ({"Idempotency-Key": uuid.uuid4().hex} if method != "GET" else {})
-        said = "no answer"
+        said, status = "no answer", 0
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE_S)
             try:
                 status, answer = self._exchange(method, f"/v1{path}", octets, headers)
             except (OSError, http.client.HTTPException) as error:
-                said = str(error) or type(error).__name__
+                said, status = str(error) or type(error).__name__, 0
                 continue
             if status // 100 == 2:
                 return json.loads(answer) if answer else None
             said = f"{status} {answer.decode('utf-8', 'replace')}"
             if status != http.client.SERVICE_UNAVAILABLE:
                 break
-        raise ApiError(f"{method} {path}: {said}")
+        raise ApiError(f"{method} {path}: {said}", status)
 
     def _exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)

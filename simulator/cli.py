@@ -173,6 +173,30 @@ def demo(
     raise typer.Exit(0 if run_demo(options, output()) else 1)
 
 
+@app.command("days")
+def days(
+    folder: Annotated[Path, typer.Option(help="Folder of the server; emptied first.")] = Path("out/days"),
+    report: Annotated[Path | None, typer.Option(help="The HTML report.")] = Path("out/days.html"),
+    scenario: Annotated[str, typer.Option(help="A scenario file with a date, or the name of a shipped one.")] = "day",
+    accounts: AccountsOption = None,
+    seed: Annotated[int, typer.Option()] = 1,
+    speed: Annotated[
+        float | None, typer.Option(min=0.01, help="Most simulated seconds per real one; default: the scenario's.")
+    ] = None,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    json: JsonOption = False,
+) -> None:
+    """Play days or a week: a server of its own whose clock the simulator turns, accounts, traffic, orders, audits."""
+    from simulator.stage import StageOptions, play_days
+
+    options = StageOptions(folder, seed, speed, catalogue, report)
+    console = Console(stderr=True) if json else output()
+    outcome = play_days(_with_accounts(load_scenario(scenario), accounts), options, console)
+    if json:
+        _say(outcome, json)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
 @app.command("watch")
 def watch(
     folder: Annotated[Path, typer.Option(help="Folder of server and Prometheus; emptied first.")] = Path("out/watch"),
@@ -201,6 +225,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
             "ok": outcome.ok,
             "money": dict(outcome.money) or None,
             "books": outcome.books_findings,
+            "acts": outcome.acted.as_json() if outcome.acted else None,
             "audit": audit_json(outcome.audit) if outcome.audit else None,
         }
     )

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-SLACK_S = 15.0
+SLACK_S = 60.0
 """Simulated seconds that may pass while a request waits for its answer. More: more requests at once. Less than any
 time that matters to the server, the shortest of which is a held message's (600 s).
 """

@@ -33,7 +33,7 @@ class Days:
         """Every day of which the run has a part."""
         end = self.begins.timestamp() + self.duration_s
         found, date = [], self.begins.date()
-        while self._midnight(date).timestamp() < end:
+        while self.begins.timestamp() + self.midnight(date) < end:
             found.append(date)
             date += datetime.timedelta(days=1)
         return tuple(found)
@@ -57,8 +57,9 @@ class Days:
         """The dates of the run on these weekdays; () = all."""
         return tuple(date for date in self.dates if not days or WEEKDAYS[date.weekday()] in days)
 
-    def _midnight(self, date: datetime.date) -> datetime.datetime:
-        return datetime.datetime.combine(date, datetime.time(), self.begins.tzinfo)
+    def midnight(self, date: datetime.date) -> float:
+        """The day's beginning in seconds from the start of the run; the first day's is 0 or less."""
+        return self.second(date, datetime.time())
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,6 @@ class Engine:
             await self.deployment.start({session.element for session in self._plan.sessions})
             await self._play(on_progress)
         finally:
-            self.clock.close()
             await self.deployment.stop()
             gc.unfreeze()
         return self.tally

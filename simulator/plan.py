@@ -30,6 +30,7 @@ LONGEST_PLAN_OF_REQUESTS = 64
 MIN_SESSION_S = 5.0
 HOME = "home"
 """Place of the subscribers that journeys begin with."""
+BY_SWITCH = (Element.MSC, Element.SMSC)
 NOWHERE: Moves = ()
 OWN_NUMBERS = "national-mobile"
 """Class of the subscribers' own numbers in the catalogue."""
@@ -133,6 +134,7 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
     people = make_people(scenario, seed, package_prices)
     rng = random.Random(f"{seed}/sessions")
     forwarding = random.Random(f"{seed}/forwarding")
+    reachable = [person for person in people if person.habit.moves] or people
     drawn: list[PlannedSession] = []
     for person in people:
         for traffic in scenario.services:
@@ -140,7 +142,7 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
                 session = _draw(rng, scenario, traffic, person, start_s)
                 drawn.append(session)
                 if traffic.forwarding:
-                    drawn[-1:] = _forwarded(forwarding, traffic, session, people)
+                    drawn[-1:] = _forwarded(forwarding, traffic, session, reachable)
     acts = [act for person in people for act in person.acts]
     drawn += [message for act in acts if act.kind is ActKind.KEYWORD for message in _keywords(scenario, act)]
     for restart in scenario.restarts:
@@ -221,7 +223,8 @@ def _starts(rng: random.Random, scenario: Scenario, traffic: ServiceTraffic, hab
                 yield at_s
         return
     hours = traffic.curve.integral(scenario.duration_s) / 3600
-    for _ in range(poisson(rng, traffic.per_subscriber_hour * hours * habit.factor(traffic.name))):
+    mean = traffic.per_subscriber_hour * scenario.intensity * hours * habit.factor(traffic.name)
+    for _ in range(poisson(rng, mean)):
         yield traffic.curve.time_of(rng.random(), scenario.duration_s)
 
 
@@ -240,7 +243,7 @@ def _draw(
         target = choose(rng, traffic.destinations)
         other = "".join(str(rng.randrange(10)) if char == "#" else char for char in target.pattern)
         destination_class = target.destination_class
-    place, moves = person.itinerary.at(start_s), NOWHERE
+    place, moves = _seen_by(element, person.itinerary.at(start_s)), NOWHERE
     if element is Element.PGW:
         place, moves = in_session(rng, scenario.radio, person.itinerary, start_s, start_s + duration_s)
     return PlannedSession(
@@ -263,6 +266,11 @@ def _draw(
     )
 
 
+def _seen_by(element: Element, place: Place) -> Place:
+    """MSC and SMSC tell the number of the switch, not the network."""
+    return replace(place, id=place.switch_id) if place.switch_id and element in BY_SWITCH else place
+
+
 def _forwarded(
     rng: random.Random, traffic: ServiceTraffic, session: PlannedSession, people: Sequence[Person]
 ) -> tuple[PlannedSession, ...]:
@@ -281,7 +289,7 @@ def _forwarded(
     received = replace(
         session,
         subscriber=receiver.subscriber,
-        place=receiver.itinerary.at(session.start_s),
+        place=_seen_by(session.element, receiver.itinerary.at(session.start_s)),
         destination_class="",
         incoming=True,
     )

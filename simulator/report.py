@@ -9,13 +9,15 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from simulator import plots, story_plot
+from simulator import day_plots, plots, story_plot
+from simulator.acting import DONE, REFUSED
+from simulator.days import Days
 from simulator.story_timeline import left
 from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
 
 
-def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
-    """The page as text."""
+def render_report(outcome: RunOutcome, *, made_at: datetime.datetime, days: Days | None = None) -> str:
+    """The page as text. `days`: of a scenario of days, whose traffic is shown by day and hour."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -31,7 +33,8 @@ def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
         checks=_checks(outcome),
         services=_services(outcome),
         result_names=RESULT_NAMES,
-        plot_traffic=_markup(plots.traffic(outcome.tally)),
+        plot_traffic=_markup(day_plots.over_days(outcome.tally, days) if days else plots.traffic(outcome.tally)),
+        plot_hours=_markup(day_plots.by_hour(outcome.tally, days)) if days else "",
         plot_latency=_markup(plots.latency(outcome.tally.latencies, percentiles)),
         plot_results=_markup(plots.results(outcome.tally)),
         plot_blocked=_markup(plots.blocked(outcome.tally)),
@@ -41,14 +44,15 @@ def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
             *outcome.tally.unequal_texts,
             *outcome.books_findings,
             *(outcome.audit.other_findings if outcome.audit else []),
+            *(outcome.acted.failures if outcome.acted else []),
         ],
         differences=outcome.audit.differences if outcome.audit else [],
     )
 
 
-def write_report(outcome: RunOutcome, path: Path, *, made_at: datetime.datetime) -> None:
+def write_report(outcome: RunOutcome, path: Path, *, made_at: datetime.datetime, days: Days | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(outcome, made_at=made_at), "utf-8")
+    path.write_text(render_report(outcome, made_at=made_at, days=days), "utf-8")
 
 
 def _markup(svg: str) -> Markup:
@@ -92,6 +96,10 @@ def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
             (not audit.differences, "computed again on paper: who paid, fees, fair use, limits, transfers, notices",
              f"{audit.recomputed:,} accounts")
         )  # fmt: skip
+    if outcome.acted is not None:
+        acted = outcome.acted
+        amount = f"{acted.count(DONE):,} done, {acted.count(REFUSED):,} refused"
+        checks.append((not acted.failures, "orders, top-ups and vouchers were answered", amount))
     if outcome.story is not None:
         right = sum(check.right for check in outcome.story.checks)
         checks.append((outcome.story.ok, "one subscriber's story", f"{right} of {len(outcome.story.checks)} checks"))

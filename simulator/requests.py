@@ -69,6 +69,8 @@ class Place:
     """E.164 digits of the serving MSC/VLR."""
     cell: int = 0x0123AB01
     """E-UTRAN cell identifier in 3GPP-User-Location-Info."""
+    switch_id: str = ""
+    """The catalogue's place by the switch's number alone, as circuit-switched calls and SMS tell it; "" = `id`."""
     rat: int = 6
     """3GPP-RAT-Type (TS 29.061 §16.4.7.2): 6 E-UTRAN, 51 NR, 1 UTRAN."""
 

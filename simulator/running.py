@@ -13,6 +13,7 @@ import uvloop
 from rich.console import Console
 
 from simulator.catalogue_sheet import CatalogueSheet
+from simulator.clocks import RunClock
 from simulator.engine import Engine, Target
 from simulator.metrics import SimulatorMetrics, TallySource
 from simulator.outside_audit import audit, check_totals, money_totals
@@ -35,24 +36,28 @@ def run_plan(
     top_up: Callable[[str], None] | None = None,
     beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     metrics: SimulatorMetrics | None = None,
+    clock: RunClock | None = None,
 ) -> RunOutcome:
     """Plays the plan without an audit. `top_up` credits an MSISDN (see `Engine`). `beside` runs meanwhile, to its own
-    end. Raises PeerError.
+    end. `clock`: default: one at `speed`. Raises PeerError.
     """
 
     async def work() -> tuple[Engine, float]:
-        engine = Engine(plan, target, speed=speed, seed=seed, top_up=top_up)
+        engine = Engine(plan, target, speed=speed, seed=seed, top_up=top_up, clock=clock)
         if metrics is not None:
             metrics.intended_sessions_per_s = len(plan.sessions) * speed / max(plan.sessions[-1].start_s, 1.0)
             metrics.begin(TallySource(engine.tally))
-        async with _running_beside(beside):
-            started = time.perf_counter()
-            if console is None:
-                await engine.run()
-            else:
-                with Progress(console, engine, name) as update:
-                    await engine.run(update)
-            wall_s = time.perf_counter() - started
+        try:
+            async with _running_beside(beside):
+                started = time.perf_counter()
+                if console is None:
+                    await engine.run()
+                else:
+                    with Progress(console, engine, name) as update:
+                        await engine.run(update)
+                wall_s = time.perf_counter() - started
+        finally:
+            engine.clock.close()
         return engine, wall_s
 
     engine, wall_s = uvloop.run(work())

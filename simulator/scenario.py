@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -159,8 +159,12 @@ class Scenario:
     disturbances: tuple[PlannedDisturbance, ...] = ()
     pool_share: float = 0.0
     """Of the accounts: a second SIM of the subscriber before, whose units it shares (HOT-PKG-14)."""
+    opened_over_days: int = 0
+    """The accounts were opened evenly over so many days before the run; their periods end accordingly."""
     price_changes: tuple[PriceChange, ...] = ()
     network: Network = DIRECT
+    intensity: float = 1.0
+    """All services are used so often as they say, times this: a long run may show the same life with less traffic."""
 
 
 def load_scenario(name: str | Path) -> Scenario:
@@ -230,6 +234,8 @@ def _scenario(table: Mapping[str, object]) -> Scenario:
         acts=read_acts(table, tuple(name for _, name in packages), tuple(journey.name for journey in journeys)),
         disturbances=read_disturbances(table),
         pool_share=share_of(accounts, "second_sim_share", "accounts"),
+        opened_over_days=int(number(accounts, "opened_over_days", "accounts", default=0.0)),
+        intensity=number(table, "intensity", "scenario", default=1.0),
         price_changes=tuple(_price_change(row, n) for n, row in rows_of(table, "price_list", "", needed=False)),
         network=read_network(table),
     )
@@ -283,7 +289,7 @@ def _place(row: Mapping[str, object], index: int) -> tuple[str, float, Place]:
     place = Place(text_of(row, "id", where), text_of(row, "plmn", where), text_of(row, "switch", where))
     rat = RAT_TYPES[one_of(row, "rat", where, tuple(RAT_TYPES))] if "rat" in row else place.rat
     cell = int(number(row, "cell", where, default=place.cell))
-    place = Place(place.id, place.plmn, place.switch_number, cell, rat)
+    place = replace(place, cell=cell, rat=rat, switch_id=str(row.get("switch_id", "")))
     return str(row.get("name", place.id)), number(row, "share", where), place
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from simulator.acts import OF_AN_ELEMENT, Act, ActKind, Disturbance, PlannedDisturbance
+from simulator.acts import Act, ActKind, Disturbance, PlannedDisturbance
 from simulator.days import read_time, read_weekdays
 from simulator.distributions import ScenarioError, number
 from simulator.journeys import RAT_TYPES, Flapping, Journey, Leg, Radio
-from simulator.requests import Element
 from simulator.scenario_tables import (
     distribution_of,
     names_of,
@@ -138,6 +137,5 @@ def read_disturbances(table: Mapping[str, object]) -> tuple[PlannedDisturbance, 
     for index, row in rows_of(table, "disturbance", "", needed=False):
         where = f"disturbance[{index}]"
         kind = Disturbance(one_of(row, "kind", where, tuple(Disturbance)))
-        element = Element(one_of(row, "element", where, tuple(Element))) if kind in OF_AN_ELEMENT else None
-        found.append(PlannedDisturbance(number(row, "at_s", where), kind, element))
+        found.append(PlannedDisturbance(number(row, "at_s", where), kind))
     return tuple(sorted(found, key=lambda each: each.at_s))

@@ -110,6 +110,21 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    def kill(self, role: str) -> bool:
+        """Kills a process of the server (SIGKILL): "worker", "housekeeper", "redis". False = it has none at present."""
+        for pid in sorted(_children(self.pid)):
+            if _plays(role, _command_line(pid)):
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
+
+    def is_whole(self) -> bool:
+        """Whether all its processes are ready."""
+        health = _health(self._health_port)
+        others = (health.get(role) for role in ("housekeeper", "backoffice", "api"))
+        ready = health.get("workers") == health.get("workers_wanted", -1)
+        return ready and bool(health.get("redis")) and all(each is not False for each in others)
+
     def stop(self) -> None:
         """Sends SIGTERM and waits; SIGKILL to it and its children if it does not end."""
         process = self._process
@@ -147,3 +162,29 @@ def _is_healthy(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:  # it has just ended
+        return []
+
+
+def _plays(role: str, words: Sequence[str]) -> bool:
+    if role == "redis":
+        return bool(words) and "redis-server" in words[0]
+    return f"ocs.process.{role}" in words
+
+
+def _health(port: int) -> Mapping[str, Any]:
+    """Empty = no answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            return dict(json.loads(answer.read()))
+    except (urllib.error.URLError, OSError, ValueError):
+        return {}

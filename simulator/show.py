@@ -31,6 +31,7 @@ SLOWEST_OF = 2000
 """Latest answers whose latency is shown."""
 MAX_DIFFERENCES_SHOWN = 40
 """Kinds of differences between a replay and its recording."""
+MINUTES_AN_HOUR = 60
 PIPED_COLUMNS = 10_000
 """Wider than any line."""
 
@@ -66,10 +67,9 @@ class Progress:
         (then, before), (now, after) = self._marks[0], self._marks[-1]
         recent = sorted(tally.latencies.samples_us[-SLOWEST_OF:])
         p50, p99 = (recent[int(len(recent) * part)] / 1000 if recent else 0.0 for part in (0.5, 0.99))
-        minutes = min(self._engine.clock.now_s() / 60, 60)
         table = Table.grid(padding=(0, 2))
         table.add_row(Text(self._title, style="bold"), ProgressBar(total=1, completed=self._engine.progress, width=40),
-                      f"{int(minutes):02d}:{int(minutes * 60 % 60):02d} simulated")  # fmt: skip
+                      f"{_passed(self._engine.clock.now_s())} simulated")  # fmt: skip
         figures = Table.grid(padding=(0, 3))
         figures.add_row(
             f"[bold]{(after - before) / max(now - then, 1e-9):6,.0f}[/] CCR/s",
@@ -84,6 +84,16 @@ class Progress:
         whole.add_row(table)
         whole.add_row(figures)
         return whole
+
+
+def _passed(seconds: float) -> str:
+    """ "59:30", "day 3, 14:05"."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes <= MINUTES_AN_HOUR:
+        return f"{minutes:02d}:{rest:02d}"
+    days, minutes = divmod(minutes, 24 * MINUTES_AN_HOUR)
+    hours, minutes = divmod(minutes, MINUTES_AN_HOUR)
+    return f"day {days + 1}, {hours:02d}:{minutes:02d}"
 
 
 def output() -> Console:
@@ -118,6 +128,10 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
         console.print(
             f"asked by the server: {asked}; {summary.topped_up} topped up at zero, {summary.went_on} went on when asked"
         )
+    if outcome.acted is not None:
+        done = ", ".join(f"{kind} {count:,} {what}" for (kind, what), count in sorted(outcome.acted.outcomes.items()))
+        killed = ", ".join(f"{what} {count}" for what, count in sorted(outcome.acted.killed.items()))
+        console.print(f"beside the traffic: {done or 'nothing'}" + (f"; {killed}" if killed else ""))
     if outcome.replayed:
         console.print(
             f"replayed: {outcome.replayed} captured requests, {outcome.replayed_unanswered} unanswered,"
@@ -133,7 +147,7 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
         console.print(f"[red]✗[/] {summary.unequal_repeats} repetitions got another answer than the first request")
     for text in outcome.tally.unequal_texts:
         console.print(f"  {text}", style="red", highlight=False)
-    for finding in outcome.books_findings:
+    for finding in (*outcome.books_findings, *(outcome.acted.failures if outcome.acted else ())):
         console.print(f"[red]✗[/] {finding}")
     if outcome.audit is not None:
         print_audit(console, outcome.audit)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
+from simulator.acting import Acted
 from simulator.outside_audit import OutsideAudit
 from simulator.stats import LatencySummary, summarise
 from simulator.story_result import StoryResult
@@ -84,6 +85,8 @@ class RunOutcome:
     replayed_unanswered: int = 0
     replayed_errors: int = 0
     story: StoryResult | None = None
+    acted: Acted | None = None
+    """Top-ups, vouchers and orders of a scenario of days."""
 
     @property
     def ok(self) -> bool:
@@ -99,6 +102,7 @@ class RunOutcome:
             and not self.books_findings
             and (self.audit is None or self.audit.ok)
             and (self.story is None or self.story.ok)
+            and (self.acted is None or not self.acted.failures)
         )
 
 
