@@ -278,7 +278,7 @@ class Replay:
 
     def _pool(self, line: Line, at: int, record: Record) -> None:
         line.paper.pass_time(at)
-        line.paper.pool = self._pools[record["pool"]] if record.get("pool") else None
+        line.paper.join(self._pools[record["pool"]] if record.get("pool") else None)
 
     def _state(self, line: Line, at: int, record: Record) -> None:
         if record.get("state") == "blocked":

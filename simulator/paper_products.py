@@ -77,6 +77,16 @@ class PaperProducts(PaperCounters):
             self.unused, self.active_until = False, at + ACTIVE_S
             self.pass_time(at)
 
+    def join(self, pool: Pool | None) -> None:
+        """Units of products that are shared go to the pool, and stay there when the account leaves it (HOT-PKG-14).
+        What sessions hold at that moment stays as well; no session runs when accounts join here.
+        """
+        self.pool = pool
+        if pool is not None:
+            shared = [each for each in self.units if "shared" in each.owner.article.marks]
+            pool.units += shared
+            self.units = [each for each in self.units if each not in shared]
+
     def owes_the_pool(self, now: int) -> bool:
         """Whether a period whose units a pool has ended a moment ago: a request of any member renews it."""
         return any(
