@@ -84,7 +84,9 @@ class PaperProducts(PaperCounters):
         self.pool = pool
         if pool is not None:
             shared = [each for each in self.units if "shared" in each.owner.article.marks]
-            pool.units += shared
+            for each in shared:  # of units that end together, those that came first pay first
+                each.number = max((other.number for other in pool.units), default=0) + 1
+                pool.units.append(each)
             self.units = [each for each in self.units if each not in shared]
 
     def owes_the_pool(self, now: int) -> bool:
