@@ -19,7 +19,8 @@ from simulator.errors import SimulatorError
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
-COMMAND_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 600.0
+"""An import of 100,000 accounts takes minutes."""
 
 
 class ServerError(SimulatorError):

@@ -178,7 +178,7 @@ def test_a_session_sees_the_border_and_the_radio_but_a_call_does_not() -> None:
 
 
 def test_all_four_cases_of_forwarding_occur() -> None:
-    """HOT-RAT-7: who pays depends on where B and C are and on when the call was forwarded."""
+    """Who pays depends on where B and C are and on when the call was forwarded."""
     scenario = small("week_with_travel", 2000)
     plan = make_plan(scenario, 1, PRICES)
     legs = [session for session in plan.sessions if session.forwarding is not None]
