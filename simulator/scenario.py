@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.acts import Act, PlannedDisturbance
+from simulator.clocks import SLACK_S
 from simulator.days import Days, Rhythm, read_days, read_rhythm, read_time
 from simulator.distributions import ALWAYS, Curve, Distribution, ScenarioError, number, read_curve
 from simulator.journeys import NO_RADIO, RAT_TYPES, Journey, Radio
@@ -163,6 +164,8 @@ class Scenario:
     """The accounts were opened evenly over so many days before the run; their periods end accordingly."""
     price_changes: tuple[PriceChange, ...] = ()
     network: Network = DIRECT
+    slack_s: float = SLACK_S
+    """Simulated seconds that may pass while an answer is awaited (`TurnedClock`); 0 = none, where a second matters."""
     intensity: float = 1.0
     """All services are used so often as they say, times this: a long run may show the same life with less traffic."""
 
@@ -235,6 +238,7 @@ def _scenario(table: Mapping[str, object]) -> Scenario:
         disturbances=read_disturbances(table),
         pool_share=share_of(accounts, "second_sim_share", "accounts"),
         opened_over_days=int(number(accounts, "opened_over_days", "accounts", default=0.0)),
+        slack_s=number(table, "slack_s", "scenario", default=SLACK_S),
         intensity=number(table, "intensity", "scenario", default=1.0),
         price_changes=tuple(_price_change(row, n) for n, row in rows_of(table, "price_list", "", needed=False)),
         network=read_network(table),

@@ -80,7 +80,7 @@ def play_days(scenario: Scenario, options: StageOptions, console: Console) -> Ru
             f"playing {len(plan.sessions):,} sessions and {len(plan.acts):,} orders and top-ups of "
             f"{len(plan.subscribers):,} subscribers"
         )
-        clock = TurnedClock(clock_file, begins_at, speed=speed)
+        clock = TurnedClock(clock_file, begins_at, speed=speed, slack_s=scenario.slack_s)
         acting = Acting(clock, api, vouchers, server)
         outcome = run_plan(
             *(plan, Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)),

@@ -295,6 +295,16 @@ def test_a_bad_night_leaves_the_books_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_prices_change_at_midnight_and_every_use_has_its_own(tmp_path: Path) -> None:
+    outcome = play(small("tariff_change_midnight", 40, opened_over_days=0), tmp_path, 30_000)
+    charged = [record for record in records(tmp_path) if record["kind"] == "charge"]
+    versions = {service["price"].rpartition("/")[2] for record in charged for service in record.get("services", ())}
+    assert versions == {"1", "2"}
+    across = [step for one in outcome.tally.sessions for step in one.steps if any(p.used_after for p in step.parts)]
+    assert across, "some use is told apart by Tariff-Change-Usage"
+
+
+@pytest.mark.long
 def test_limits_begin_anew_on_the_first_and_tariffs_are_renewed(tmp_path: Path) -> None:
     scenario = small("month_end", 60, opened_over_days=30)
     play(scenario, tmp_path, 100_000)
