@@ -26,7 +26,7 @@ from rich.console import Console
 from benchmarks.api_client import HttpConnection, request
 from benchmarks.api_load import MIX, Operation
 from benchmarks.beside_api import new_key
-from benchmarks.processes import cpu_by_role, wait_quiet
+from benchmarks.processes import Roles, exact_cpu_s, wait_quiet
 from benchmarks.systems import System, charging_server, provision, wait_healthy
 from benchmarks.table import TableText, rich_table
 from benchmarks.trees import HERE, Tree
@@ -107,15 +107,19 @@ async def measure(system: System, client: Client, operation: Operation, requests
         server.execute_command("CONFIG RESETSTAT")
         server.execute_command("SLOWLOG RESET")
         server.config_set("slowlog-log-slower-than", DEAR_US)
-        before = cpu_by_role(roles)
+        before = _cpu_s(roles)
         statuses = await client.send(operation, requests)
-        of_api, asked = cpu_by_role(roles)["api"], _commands(server)
+        of_api, asked = _cpu_s(roles)["api"], _commands(server)
         wait_quiet(roles, SETTLED_LOOKS)
-        after = {**cpu_by_role(roles), "api": of_api}
+        after = {**_cpu_s(roles), "api": of_api}
         slowest = max((each["duration"] for each in server.slowlog_get(1000)), default=0)
     per_request = {role: round((after[role] - before[role]) * 1e6 / requests, 1) for role in roles}
     calls, spent = sum(calls for calls, _ in asked.values()), sum(spent for _, spent in asked.values())
     return Cost(operation.name, dict(statuses), per_request, round(calls / requests, 1), spent / requests, slowest)
+
+
+def _cpu_s(roles: Roles) -> dict[str, float]:
+    return {role: sum(map(exact_cpu_s, pids)) for role, pids in roles.items()}
 
 
 def _commands(server: redis.Redis) -> dict[str, tuple[int, float]]:

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.against import AFTER, BEFORE, Comparison, comparison_table, ratio_row
 from benchmarks.aof import aof_files, octets_written
 from benchmarks.api_client import HttpConnection, request
+from benchmarks.api_cost import Cost, best, cost_table
 from benchmarks.api_load import MIX
 from benchmarks.beside_api import BesideApi, beside_api_table, beside_api_warnings, measure_beside_api
 from benchmarks.history import load, measured, write_records
@@ -334,3 +335,14 @@ def test_charging_is_measured_without_and_beside_the_api(tmp_path: Path) -> None
     both = found.medians
     assert both["with"].cpu_us["api"] > 5 * both["without"].cpu_us["api"]
     assert found.of_api("requests_per_s") > 0 and both["with"].ccr_per_s > 0
+
+
+def test_the_cost_of_a_request_is_that_of_the_best_round_by_its_share() -> None:
+    def cost(operation: str, us: float) -> Cost:
+        return Cost(operation, {"200": 10}, {"api": us, "redis": us / 10}, 2.0, 30.0, 300)
+
+    found = [best([cost(each.name, 1000.0), cost(each.name, 800.0)]) for each in MIX]
+    title, head, rows = cost_table(found)
+    assert title and len(rows) == len(MIX) + 1 and all(len(row) == len(head) for row in rows)
+    assert rows[0][:3] == (MIX[0].name, "800", "80")
+    assert rows[-1][:3] == ("the mix", "800", "80")

@@ -16,7 +16,7 @@ from ocs.ledger.contract.views import AccountView
 
 MAX_SIDE_OCTETS = 4_096
 """Of before, and of after. What is longer is replaced by the names of what changed."""
-SKIPPED = frozenset({"sessions", "version", "account_id", "held_micro_eur", "msisdn", "imsi"})
+SKIPPED = frozenset({"sessions", "version", "account_id", "held_micro_eur", "msisdn", "imsi", "earlier_ids"})
 """What changes while the subscriber uses its phone, and who it is: records name no subscriber."""
 
 NOTED = tuple(each.name for each in fields(AccountView) if each.name not in SKIPPED)

@@ -55,14 +55,16 @@ def erase_person(engine: Engine, folder: Path, account: str, now: int) -> Erased
     return Erased(rows, _erase_in_files(folder, position, accounts), before)
 
 
-def account_ids(connection: Connection, account: str) -> list[str]:
-    """The account's id and those that it had in other partitions, newest first."""
-    found = [account]
+def account_ids(connection: Connection, account: str, earlier: Sequence[str] = ()) -> list[str]:
+    """The account's id and those that it had in other partitions, newest first. `earlier`: those that the ledger knows;
+    its last move may not be loaded yet.
+    """
+    found = list(dict.fromkeys((account, *earlier)))
     while len(found) < MAX_MOVES:
-        earlier = connection.execute(_MOVED_FROM, {"moved_to": found[-1]}).scalar()
-        if earlier is None or earlier in found:
+        moved_from = connection.execute(_MOVED_FROM, {"moved_to": found[-1]}).scalar()
+        if moved_from is None or moved_from in found:
             break
-        found.append(earlier)
+        found.append(moved_from)
     return found
 
 

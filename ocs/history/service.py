@@ -62,36 +62,47 @@ class History:
     def close(self) -> None:
         self.engine.dispose()
 
-    async def usage(self, account_id: str, period: int = 0, *, after: Position | None, limit: int) -> UsagePage:
-        """Itemised use of a billing period: 0 = the current one, 1 = the one before, … (HOT-REC-1). InputError
-        "period".
+    async def usage(
+        self, account_id: str, period: int = 0, *, earlier: Sequence[str] = (), after: Position | None, limit: int
+    ) -> UsagePage:
+        """Itemised use of a billing period: 0 = the current one, 1 = the one before, … (HOT-REC-1). `earlier`: ids that
+        the ledger knows the account had (`AccountView.earlier_ids`). InputError "period".
         """
         if not 0 <= period <= self._past_periods:
             raise InputError("period", f"period is 0 (the current billing period) to {self._past_periods}")
 
         def read(connection: Connection) -> UsagePage:
-            accounts = account_ids(connection, account_id)
+            accounts = account_ids(connection, account_id, earlier)
             its = queries.billing_periods(connection, accounts, self._now(), period + 1)[period]
             return UsagePage(its, queries.usage(connection, accounts, its, after=after, limit=limit))
 
         return await self._read(read)
 
     async def transactions(
-        self, account_id: str, period: Period, *, kinds: tuple[str, ...] = (), after: Position | None, limit: int
+        self,
+        account_id: str,
+        period: Period,
+        *,
+        kinds: tuple[str, ...] = (),
+        earlier: Sequence[str] = (),
+        after: Position | None,
+        limit: int,
     ) -> list[Transaction]:
         """Movements of credit that are no use, from one moment to another (Unix seconds)."""
 
         def read(connection: Connection) -> list[Transaction]:
-            accounts = account_ids(connection, account_id)
+            accounts = account_ids(connection, account_id, earlier)
             return queries.transactions(connection, accounts, period, kinds=kinds, after=after, limit=limit)
 
         return await self._read(read)
 
-    async def statement(self, account_id: str, month: int, credit_micro_eur: int) -> Statement:
+    async def statement(
+        self, account_id: str, month: int, credit_micro_eur: int, earlier: Sequence[str] = ()
+    ) -> Statement:
         """Of a calendar month, such as 202611. `credit_micro_eur`: the credit now. RefusedError "too_many"."""
 
         def read(connection: Connection) -> Statement:
-            return statement(connection, account_ids(connection, account_id), month, credit_micro_eur)
+            return statement(connection, account_ids(connection, account_id, earlier), month, credit_micro_eur)
 
         try:
             return await self._read(read)

@@ -27,6 +27,7 @@ from ocs.api.problems import ProblemError
 from ocs.history.queries import Position
 from ocs.history.service import History, parse_month
 from ocs.history.tables import statement_table, usage_table
+from ocs.ledger.contract.views import AccountView
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.identities import Msisdn
 
@@ -51,7 +52,10 @@ async def list_usage(
     """Every charged use of a billing period, by time (HOT-REC-1). Calls to free and emergency numbers are left out. A
     page as CSV has the next cursor in the header X-Next-Cursor.
     """
-    found = await _history(call).usage(await _account(msisdn, call), period, after=_after(cursor), limit=limit + 1)
+    history, view = _history(call), await _view(msisdn, call)
+    found = await history.usage(
+        view.account_id, period, earlier=view.earlier_ids, after=_after(cursor), limit=limit + 1
+    )
     items, following = found.items[:limit], _following([each.position for each in found.items], limit)
     if format == "csv":
         return _csv(usage_table(items, lambda at: _text(call, at)), following)
@@ -72,8 +76,9 @@ async def list_transactions(
 ) -> Page[TransactionLine]:
     """Top-ups, packages, fees, refunds, pay-outs, transfers: all that moved the credit but use, by time (HOT-TOP-6)."""
     moments = _unix(since, 0), _unix(until, FAR_FUTURE)
-    found = await _history(call).transactions(
-        await _account(msisdn, call), moments, kinds=tuple(kind), after=_after(cursor), limit=limit + 1
+    history, view = _history(call), await _view(msisdn, call)
+    found = await history.transactions(
+        view.account_id, moments, kinds=tuple(kind), earlier=view.earlier_ids, after=_after(cursor), limit=limit + 1
     )
     following = _following([each.position for each in found], limit)
     return Page(items=[transaction_line(each, call) for each in found[:limit]], next=following)
@@ -87,7 +92,7 @@ async def read_statement(
 ) -> StatementOfMonth | Response:
     """A calendar month: every transaction and all use, net, VAT and gross; they explain the credit (HOT-RAT-8)."""
     view = (await call.backend.accounts.read(msisdn)).view
-    found = await _history(call).statement(view.account_id, parse_month(month), view.credit_micro_eur)
+    found = await _history(call).statement(view.account_id, parse_month(month), view.credit_micro_eur, view.earlier_ids)
     if format == "csv":
         return _csv(statement_table(found, lambda at: _text(call, at)), None)
     return statement_of_month(found, call)
@@ -106,6 +111,11 @@ def _history(call: Call) -> History:
     if call.container.history is None:
         raise ProblemError("history", "this server has no history")
     return call.container.history
+
+
+async def _view(msisdn: Msisdn, call: Call) -> AccountView:
+    """The account of the path, with the ids that it had. UnknownError "account"."""
+    return (await call.backend.accounts.read(msisdn)).view
 
 
 async def _account(msisdn: Msisdn, call: Call) -> str:

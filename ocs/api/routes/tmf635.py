@@ -30,6 +30,7 @@ from ocs.api.tmf.routing import tmf_router
 from ocs.api.tmf.usage import Usages, specifications, usage_id
 from ocs.history.queries import UsageItem
 from ocs.history.service import History
+from ocs.ledger.contract.views import AccountView
 from ocs.values.identities import Msisdn
 
 router = tmf_router("usageManagement/v4", "TMF635 Usage")
@@ -51,8 +52,8 @@ async def list_usage(
     `relatedParty.id=38668100000`. With `usageDate.gte` or `usageDate.gt` earlier periods too, as far as they are kept
     (HOT-REC-1).
     """
-    msisdn = await _subject(only(request, NUMBER), call)
-    found = await _since(call, _begin(request))
+    msisdn, view = await _subject(only(request, NUMBER), call)
+    found = await _since(call, view, _begin(request))
     usages = Usages(call, str(request.base_url), msisdn)
     return many(request, [usages.usage(each) for each in found], Usage, fields=fields, offset=offset, limit=limit)
 
@@ -61,8 +62,8 @@ async def list_usage(
 async def read_usage(request: Request, id: str, call: TheCall, fields: Fields = "") -> Response:
     """One line of use."""
     msisdn, rest = split_id(id, "usage")
-    await _subject(msisdn, call)
-    for each in await _since(call, 0) if rest else ():
+    _, view = await _subject(msisdn, call)
+    for each in await _since(call, view, 0) if rest else ():
         if usage_id(msisdn, each) == id:
             return one(Usages(call, str(request.base_url), msisdn).usage(each), fields)
     raise UnknownError("usage", f"there is no usage {id}, or it is kept no more")
@@ -88,12 +89,13 @@ async def read_specification(request: Request, id: str, call: TheCall, fields: F
     raise UnknownError("specification", f"there is no usage specification {id}")
 
 
-async def _subject(text: str, call: Call) -> Msisdn:
-    """The number, if the key may see its use."""
+async def _subject(text: str, call: Call) -> tuple[Msisdn, AccountView]:
+    """The number and its account, if the key may see its use."""
     msisdn = inputs.msisdn(text)
     await call.may_see(msisdn)
-    call.account_id = await call.backend.accounts.find(msisdn)
-    return msisdn
+    view = (await call.backend.accounts.read(msisdn)).view
+    call.account_id = view.account_id
+    return msisdn, view
 
 
 def _begin(request: Request) -> int | None:
@@ -106,7 +108,7 @@ def _begin(request: Request) -> int | None:
         raise ProblemError("invalid", f"{texts[0]!r} is no time") from None
 
 
-async def _since(call: Call, begin: int | None) -> list[UsageItem]:
+async def _since(call: Call, view: AccountView, begin: int | None) -> list[UsageItem]:
     """Use from a moment on, as far as it is kept; the oldest first."""
     history: History | None = call.container.history
     if history is None:
@@ -114,7 +116,9 @@ async def _since(call: Call, begin: int | None) -> list[UsageItem]:
     found: list[UsageItem] = []
     for period in range(MAX_PERIODS):
         try:
-            page = await history.usage(call.account_id, period, after=None, limit=MAX_ROWS + 1)
+            page = await history.usage(
+                view.account_id, period, earlier=view.earlier_ids, after=None, limit=MAX_ROWS + 1
+            )
         except InputError:  # it is kept no more
             break
         found = [*page.items, *found]

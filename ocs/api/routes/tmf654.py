@@ -133,7 +133,12 @@ async def _top_ups(call: Call, view: AccountView) -> list[Transaction]:
     if call.container.history is None:
         raise ProblemError("history", "this server has no history")
     found = await call.container.history.transactions(
-        view.account_id, (0, FAR_FUTURE), kinds=("topup",), after=None, limit=MAX_ROWS + 1
+        view.account_id,
+        (0, FAR_FUTURE),
+        kinds=("topup",),
+        earlier=view.earlier_ids,
+        after=None,
+        limit=MAX_ROWS + 1,
     )
     check_rows(found)
     return found

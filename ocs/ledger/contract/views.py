@@ -241,6 +241,8 @@ class AccountView:
     """How often it failed since then."""
     auto_debits: tuple[tuple[str, int], ...] = ()
     """Id and Unix time of its last orders, as HOT-TOP-5 counts them."""
+    earlier_ids: tuple[str, ...] = ()
+    """Ids that it had in other partitions, newest first, as far as charging still looks under them."""
     version: int = 0
     """Layout in which the document was last written."""
 

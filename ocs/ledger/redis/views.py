@@ -128,6 +128,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         credit_micro_eur=account["credit"],
         held_micro_eur=account["held"],
         paid_in_micro_eur=account["paid_in"],
+        earlier_ids=tuple(account["moved_from"].split()),
         spent_micro_eur=account["spent"],
         refunded_micro_eur=account["refunded"],
         expired_micro_eur=account["expired"],

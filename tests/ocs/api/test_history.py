@@ -69,6 +69,18 @@ async def test_itemised_use_by_billing_period(desk: Desk, role: Role) -> None:
     assert first["time"].endswith(("+01:00", "+02:00"))
 
 
+@pytest.mark.parametrize("path", [USAGE, TRANSACTIONS])
+async def test_an_account_that_has_just_moved_keeps_its_history(desk: Desk, path: str) -> None:
+    """The database learns of the move some seconds later."""
+    month = f"/v1/accounts/{OWN}/statements/2026-11"
+    before, statement = await every(desk, path), (await desk.get(month)).json()
+    assert before
+    for partition in range(desk.ledger.partitions):
+        await desk.backend.accounts.move(OWN, partition=partition)
+        assert await every(desk, path) == before
+        assert (await desk.get(month)).json()["transactions"] == statement["transactions"]
+
+
 async def test_a_shop_sees_no_itemised_use(desk: Desk) -> None:
     for path in (USAGE, TRANSACTIONS, f"/v1/accounts/{OWN}/statements/2026-11"):
         assert (await desk.get(path, Role.SHOP)).status_code == 403
