@@ -96,6 +96,7 @@ class Replay:
             "limit": self._limit,
             "measure": self._measure,
             "pool": self._pool,
+            "pool_limit": self._pool_limit,
             "state": self._state,
             "expired": self._expired,
             "pay_out": self._pay_out,
@@ -277,8 +278,13 @@ class Replay:
             change(str(record["name"]))
 
     def _pool(self, line: Line, at: int, record: Record) -> None:
+        line.paper.join(at, self._pools[record["pool"]] if record.get("pool") else None)
+
+    def _pool_limit(self, line: Line, at: int, record: Record) -> None:
+        units, member = int(record.get("units", 0)), None if record.get("common") else line.paper
         line.paper.pass_time(at)
-        line.paper.join(self._pools[record["pool"]] if record.get("pool") else None)
+        if line.paper.pool is not None:
+            line.paper.pool.set_limit(member, str(record["bucket"]), units if units >= 0 else None)
 
     def _state(self, line: Line, at: int, record: Record) -> None:
         if record.get("state") == "blocked":

@@ -81,15 +81,26 @@ class PaperAccount(PaperProducts):
         held, room = 0, self._volume_left() if row.beyond is not None else None
         most = owed if room is None else min(owed, room)
         for each in self._payers(row, at, at):
-            take = most - held if each.free is None else min(most - held, each.free)
+            free = self._free(each)
+            take = most - held if free is None else min(most - held, free)
             if take:
-                each.held += take
+                self._hold(each, take)
                 held += take
                 hold.units.append((row.label, each, take))
         if row.beyond is not None:
             hold.volume += held
             self._volume_held += held
         return held
+
+    def _free(self, units: Units) -> int | None:
+        """What the account may use of units; None = any number."""
+        room = self.pool.room(self, units) if self.pool is not None and units.pooled else None
+        return min((each for each in (units.free, room) if each is not None), default=None)
+
+    def _hold(self, units: Units, count: int) -> None:
+        units.held += count
+        if self.pool is not None and units.pooled:
+            self.pool.hold(self, units, count)
 
     def release(self, session: str, service: str | None = None) -> list[tuple[str, Units, int]]:
         """What a service held, or all services of the session, is free again: it was reported, or given up."""
@@ -98,7 +109,7 @@ class PaperAccount(PaperProducts):
             hold = holds.pop(key, None)
             if hold is not None:
                 for _, each, units in hold.units:
-                    each.held -= units
+                    self._hold(each, -units)
                 self.held -= hold.money
                 self._volume_held -= hold.volume
                 freed += hold.units
@@ -170,7 +181,8 @@ class PaperAccount(PaperProducts):
         for row in rows:
             owed = row.price.billable(used)
             for each in self._payers(row, at, at):
-                owed -= owed if each.left is None else min(owed, each.left)
+                free = self._free(each)
+                owed -= owed if free is None else min(owed, free)
             money += row.price.cost_micro_eur(owed)
         counters = {LIMIT, *(row.cap for row in rows if row.cap)}
         return money <= self.credit and (not money or all(self._has_room(each, at, money) for each in counters))
@@ -185,6 +197,8 @@ class PaperAccount(PaperProducts):
                 for each in (*self.units, *(self.pool.units if self.pool else ())):
                     if each.id == id_ and each.starts <= paid.at < each.ends and at < each.ends:
                         each.left = None if each.left is None else each.left + units
+                        if self.pool is not None and each.pooled:
+                            self.pool.use(self, each, -units)
                         back.units[id_] -= units
             if self.month(paid.at) == self.month(at):
                 self._count(LIMIT, at, -paid.debit)
@@ -208,13 +222,15 @@ class PaperAccount(PaperProducts):
         """`own`: what the grant held."""
         paid, room = 0, self._volume_left() if row.beyond is not None else None
         most = owed if room is None else min(owed, room)
-        payers: list[tuple[Units, int]] = [(each, owed) for each in self._payers(row, granted_at, charge.at)]
-        for each, at_most in own + payers:
-            take = min(most - paid, at_most)
-            take = take if each.free is None else min(take, each.free)
+        payers: list[tuple[Units, int | None]] = [(each, None) for each in self._payers(row, granted_at, charge.at)]
+        for each, granted in [*own, *payers]:
+            free = each.free if granted is not None else self._free(each)
+            take = min(count for count in (most - paid, granted, free) if count is not None)
             if take:
                 paid += take
                 charge.units[each.id] += take
+                if self.pool is not None and each.pooled:
+                    self.pool.use(self, each, take)
                 if each.left is not None:
                     before, each.left = each.left, each.left - take
                     self._tell_units(each, before, charge.at)

@@ -28,6 +28,10 @@ class PaperCounters:
         """Limits for one month only."""
         self._told: set[tuple[str, int, int]] = set()
 
+    def day(self, at: int) -> int:
+        """The local day, as an ordinal."""
+        return datetime.fromtimestamp(at, self._zone).toordinal()
+
     def month(self, at: int) -> int:
         local = datetime.fromtimestamp(at, self._zone)
         return local.year * 100 + local.month

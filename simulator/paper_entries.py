@@ -52,6 +52,7 @@ class Units:
     number: int = 0
     held: int = 0
     """By grants that are not reported yet."""
+    pooled: bool = False
 
     @property
     def free(self) -> int | None:
@@ -103,7 +104,39 @@ class Session:
 
 
 class Pool:
-    """Units that several accounts share (HOT-PKG-14)."""
+    """Units that several accounts share, each up to its limit (HOT-PKG-14). Members are told apart by any key."""
 
     def __init__(self) -> None:
         self.units: list[Units] = []
+        self.limits: dict[tuple[object, str], int] = {}
+        """(member, or None = all others; bucket) → units that it may use in a period."""
+        self.reached: set[str] = set()
+        """Buckets of which a member has used all that its limit allows."""
+        self._used: Counter[tuple[object, int]] = Counter()
+        """(member, units by identity) → since the pool has limits."""
+        self._held: Counter[tuple[object, int]] = Counter()
+
+    @property
+    def next_number(self) -> int:
+        return max((each.number for each in self.units), default=0) + 1
+
+    def room(self, member: object, units: Units) -> int | None:
+        """What the member may use besides; None = it has no limit."""
+        limit = self.limits.get((member, units.id), self.limits.get((None, units.id)))
+        key = member, id(units)
+        return None if limit is None else max(limit - self._used[key] - self._held[key], 0)
+
+    def use(self, member: object, units: Units, count: int) -> None:
+        if self.limits or self._used:
+            self._used[member, id(units)] = max(self._used[member, id(units)] + count, 0)
+            if self.room(member, units) == 0:
+                self.reached.add(units.id)
+
+    def hold(self, member: object, units: Units, count: int) -> None:
+        self._held[member, id(units)] += count
+
+    def set_limit(self, member: object, bucket: str, units: int | None) -> None:
+        if units is None:
+            self.limits.pop((member, bucket), None)
+        else:
+            self.limits[member, bucket] = units

@@ -77,18 +77,6 @@ class PaperProducts(PaperCounters):
             self.unused, self.active_until = False, at + ACTIVE_S
             self.pass_time(at)
 
-    def join(self, pool: Pool | None) -> None:
-        """Units of products that are shared go to the pool, and stay there when the account leaves it (HOT-PKG-14).
-        What sessions hold at that moment stays as well; no session runs when accounts join here.
-        """
-        self.pool = pool
-        if pool is not None:
-            shared = [each for each in self.units if "shared" in each.owner.article.marks]
-            for each in shared:  # of units that end together, those that came first pay first
-                each.number = max((other.number for other in pool.units), default=0) + 1
-                pool.units.append(each)
-            self.units = [each for each in self.units if each not in shared]
-
     def owes_the_pool(self, now: int) -> bool:
         """Whether a period whose units a pool has ended a moment ago: a request of any member renews it."""
         return any(
@@ -345,13 +333,16 @@ class PaperProducts(PaperCounters):
         if article.is_tariff:
             self._replace_tariff(subscription, now)
             self._begin_volume(article.volume(self._sheet.cap(starts)))
-        where = self.pool.units if self.pool is not None and "shared" in article.marks else self.units
+        pool = self.pool if "shared" in article.marks else None
+        where = self.units if pool is None else pool.units
         for name, quantity in article.units.items():
             self._number += 1
+            number = self._number if pool is None else pool.next_number
             where.append(
                 Units(
                     *(f"{article.id}.{name}", name, quantity, quantity, starts, subscription.ends, subscription),
-                    *(article.is_tariff, name in article.told, self._number),
+                    *(article.is_tariff, name in article.told, number),
+                    pooled=pool is not None,
                 )
             )
 
@@ -379,6 +370,20 @@ class PaperProducts(PaperCounters):
                 each.ends = min(each.ends, at)
         if subscription.article.is_tariff:
             self._begin_volume(None)
+
+    def join(self, at: int, pool: Pool | None) -> None:
+        """Share units, or no more. Those of running periods are shared at once, but for what grants hold, and stay in
+        the pool when the account leaves it (HOT-PKG-14).
+        """
+        self.pass_time(at)
+        self.pool = pool
+        if pool is None:
+            return
+        for each in list(self.units):
+            if "shared" in each.owner.article.marks and at < each.ends and not each.held:
+                self.units = [other for other in self.units if other is not each]
+                each.pooled, each.number = True, pool.next_number  # of those that end together the first pays first
+                pool.units.append(each)
 
     def arrive(self, at: int, country: str) -> None:
         """The network of a country serves the subscriber: told, unless it was left less than a day ago."""

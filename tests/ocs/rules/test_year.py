@@ -39,7 +39,19 @@ def differences(year: Year) -> str:
 
 
 @pytest.mark.long
-@rule("HOT-ACC-1", "HOT-ACC-3", "HOT-ACC-6", "HOT-PKG-2", "HOT-PKG-3", "HOT-PKG-5", "HOT-RAT-8", "HOT-REC-2")
+@rule(
+    "HOT-ROA-4",
+    "HOT-PKG-14",
+    "HOT-RAT-1",
+    "HOT-ACC-1",
+    "HOT-ACC-3",
+    "HOT-ACC-6",
+    "HOT-PKG-2",
+    "HOT-PKG-3",
+    "HOT-PKG-5",
+    "HOT-RAT-8",
+    "HOT-REC-2",
+)
 async def test_a_year_of_three_hundred_accounts_is_explained_to_the_cent(
     year_redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -73,6 +85,10 @@ def _has_met_everything(year: Year) -> None:
     told = {(what, percent) for line in year.lines for _, what, percent in line.paper.notices}
     assert {("limit", 80), ("limit", 100), ("roaming-data", 80), ("low credit", 0)} <= told
     assert {("MINI.data", 80), ("MINI.data", 100), ("eu-data", 80), ("eu-data", 100), ("arrived HR", 0)} <= told
+    presence = [[state for _, state in line.presence.told][:3] for line in year.lines]
+    assert ["warned", "surcharge", ""] in presence, "who lives abroad is warned, pays the surcharge, and comes home"
+    reached = {id_ for line in year.lines if line.paper.pool for id_ in line.paper.pool.reached}
+    assert {"FAMILY.sms", "FAMILY.data"} <= reached, "members reach their limits of the pool"
     refused = {code for line in year.lines for code in line.refusals}
     assert {4010, 4012, "credit", "barred"} <= refused, refused
 

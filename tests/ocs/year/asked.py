@@ -39,8 +39,10 @@ class Asked:
         for direction in directions:
             to = self.to if direction != "mt" else ""
             try:
-                found.append(sheet.row(moment, self.service, "eu-surcharged", direction, to))
-                found.append(sheet.row(moment, self.service, "eu-surcharge", direction, to))
+                price, besides = (
+                    sheet.row(moment, self.service, place, direction, to) for place in ("eu-surcharged", "eu-surcharge")
+                )
+                found += [price] if price is besides else [price, besides]  # the same everywhere: no surcharge
             except SheetError:
                 found.append(sheet.row(moment, self.service, "eu", direction, to))
         return found

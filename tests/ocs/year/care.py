@@ -102,6 +102,6 @@ class Care:
         if not await self._done(line.desk.set_measure(line.msisdn, measure=measure)):
             return
         line.paper.pass_time(now)
-        line.surcharged = True
+        line.by_care = True
         await line.clock.until(until)
-        line.surcharged = False
+        line.by_care = False

@@ -250,7 +250,7 @@ class Check:
 
     def _compare_notices(self, line: Line) -> None:
         names = {"threshold": "counter", "bucket": "id"}
-        recorded = Counter(
+        recorded: Counter[tuple[int, str, int | str]] = Counter(
             (event["t"], event[names[event["k"]]], event["pct"])
             for event in self.books[line.number].events
             if event["k"] in names
@@ -259,7 +259,11 @@ class Check:
             (e["t"], f"arrived {e['country']}", 0) for e in self.books[line.number].events if e["k"] == "arrived"
         )
         recorded.update((e["t"], "low credit", 0) for e in self.books[line.number].events if e["k"] == "low_credit")
-        paper = Counter(line.paper.notices)
+        recorded.update(
+            (e["t"], "fair use", e["state"]) for e in self.books[line.number].events if e["k"] == "fair_use"
+        )
+        paper: Counter[tuple[int, str, int | str]] = Counter(line.paper.notices)
+        paper.update((at, "fair use", state) for at, state in line.presence.told)
         if recorded != paper:
             self._differs(line, line.now, f"notices {recorded - paper} only recorded, {paper - recorded} only on paper")
 

@@ -16,7 +16,7 @@ from tests.ocs.year.clock import YearClock
 from tests.ocs.year.line import CAP, Line
 from tests.ocs.year.people import ABROAD, DAYS, FIRST_DAY, GROUP_SIZE, PRICE, Person, moment
 from tests.ocs.year.sessions import ClientSession, Part
-from tests.ocs.year.sheet import BEGINS, ENDS
+from tests.ocs.year.sheet import BEGINS, ENDS, PORTED
 
 GB = 1024 * MB
 NIGHTS = ("2027-03-27", "2027-06-30", "2027-10-30", "2027-12-31", "2028-01-31", "2028-02-28", "2028-02-29")
@@ -186,16 +186,25 @@ class Life:
     # -- what somebody does
 
     def plmn(self) -> str:
+        if self.who.expat and moment(20, 0) <= self.line.now < moment(210, 0):
+            return AUSTRIA
         for trip in self.who.trips:
             if trip.begins <= self.line.now < trip.ends:
                 return self.random.choice(ABROAD[trip.area])
         return HOME
 
+    def _towards(self, to: str, turn: int) -> tuple[str, str, int]:
+        """Network, destination and which of its numbers. Every third subscriber knows one who changes the network."""
+        plmn = self.plmn()
+        if plmn == HOME and to == "national" and turn and self.line.number % 3 == 0:
+            return (plmn, "on-net", 0) if self.line.now >= PORTED else (plmn, to, 2)
+        return plmn, to, turn
+
     async def text(self) -> None:
         to = self.random.choices(("national", "zone1", "zone2", "short"), (12, 2, 1, 1))[0]
         for _ in range(self.random.choice((1, 1, 2))):
             refunded = self.random.random() < 0.04
-            sms = places.sms(self.plmn(), to, self.random.randrange(2))
+            sms = places.sms(*self._towards(to, self.random.randrange(2)))
             await self.line.message(SMS, *sms, refunded=refunded)
             await self.line.clock.until(self.line.now + 60)
 
@@ -212,7 +221,7 @@ class Life:
 
     async def talk(self) -> None:
         to = self.random.choices(("national", "zone1", "zone2"), (12, 2, 1))[0]
-        await self._call(places.call(self.plmn(), to, self.random.randrange(2)))
+        await self._call(places.call(*self._towards(to, self.random.randrange(2))))
 
     async def listen(self) -> None:
         await self._call(places.incoming(self.plmn()))
@@ -287,4 +296,17 @@ class Group:
         for number, each in enumerate(self.lives):
             each.plan(day)
             acts += [(at, n * GROUP_SIZE + number, act) for at, n, act in each.acts]
+        acts += self._limits(day)
         await live(self.first.clock, acts)
+
+    def _limits(self, day: int) -> list[tuple[int, int, Act]]:
+        """A limit for all, later one for the last number alone, and none in the end (HOT-PKG-14)."""
+        first, last = self.first, self.lives[-1].line
+        planned: tuple[tuple[int, Act], ...] = (
+            (30, partial(first.pool_limit, "FAMILY.sms", 2, common=True)),
+            (40, partial(last.pool_limit, "FAMILY.voice", 900)),
+            (50, partial(last.pool_limit, "FAMILY.data", 100 * MB)),
+            (200, partial(last.pool_limit, "FAMILY.voice", None)),
+            (210, partial(first.pool_limit, "FAMILY.sms", None, common=True)),
+        )
+        return [(moment(day + later, 31), n, act) for n, (later, act) in enumerate(planned) if day + later < DAYS - 1]

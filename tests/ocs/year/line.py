@@ -13,6 +13,7 @@ from ocs.accounts.errors import AccountError, UnknownError
 from ocs.accounts.inputs import Reference
 from ocs.accounts.keywords import KeywordOperations
 from ocs.accounts.operations import AccountOperations
+from ocs.accounts.pools import PoolOperations
 from ocs.accounts.products import ProductOperations
 from ocs.ledger.contract.views import AccountView
 from ocs.values.identities import Imsi, Msisdn
@@ -27,6 +28,7 @@ from protocol.credit_control import (
 from simulator.paper_account import PaperAccount
 from simulator.paper_counters import LIMIT
 from simulator.paper_entries import Pool
+from simulator.paper_presence import SURCHARGE, PaperPresence
 from simulator.paper_products import LIFE_S, RUNNING
 from simulator.price_sheet import PriceSheet, Row
 from tests.ocs.charging.ccr import ccr, messages
@@ -57,12 +59,13 @@ class Line:
         self.account_ids: list[str] = []
         self.paper = PaperAccount(sheet, ZONE)
         self.network = Network()
+        self.presence = PaperPresence()
         self.paper.limits = {LIMIT: 100 * EUR, CAP: 60 * EUR}
         self.sessions = self.requests = 0
         self.refusals: Counter[int | str] = Counter()
         """Result-Codes, and codes of orders."""
         self.orders = 0
-        self.barred = self.surcharged = False
+        self.barred = self.by_care = False
         self.background = 0
         """Sessions that run while other things are done."""
         self.sharing: list[Line] = [self]
@@ -71,6 +74,11 @@ class Line:
     @property
     def account_id(self) -> str:
         return self.account_ids[-1]
+
+    @property
+    def surcharged(self) -> bool:
+        """By presence (HOT-ROA-4), or by care (HOT-ROA-8)."""
+        return self.by_care or self.presence.state == SURCHARGE
 
     @property
     def now(self) -> int:
@@ -266,6 +274,7 @@ class Line:
     async def move(self) -> None:
         """To another partition of the ledger. What is due then waits."""
         with contextlib.suppress(AccountError):
+            self.presence = PaperPresence()  # it is observed anew
             partition = (int(self.account_id[:2]) + 1) % self.world.ledger.partitions
             moved = await self.desk.move(self.msisdn, partition=partition)
             self.account_ids.append(moved.account_id)
@@ -279,9 +288,21 @@ class Line:
         await self.world.ledger.open_pool(self.account_id, name, now=self.now)
         await self.world.ledger.join_pool(self.account_id, name, **self.world.when)
         first.paper.pool = first.paper.pool or Pool()
-        self.paper.pool = first.paper.pool
+        self.paper.join(self.now, first.paper.pool)
         first.sharing.append(self)
         self.sharing = first.sharing
+
+    async def pool_limit(self, bucket: str, units: int | None, *, common: bool = False) -> None:
+        """Of this member, or of all that have none of their own (HOT-PKG-14). The pool has the bucket now."""
+        pools, now = (
+            PoolOperations(self.desk, self.world.ledger, self.world.catalogue, lambda: self.world.now),
+            self.now,
+        )
+        with contextlib.suppress(AccountError):
+            await pools.limit(self.msisdn, bucket=bucket, units=units, common=common)
+            self.paper.pass_time(now)
+            if self.paper.pool is not None:
+                self.paper.pool.set_limit(None if common else self.paper, bucket, units)
 
     async def sweep(self) -> None:
         now = self.now
@@ -313,7 +334,11 @@ class Line:
         now = self.now
         answer = await self.world.ask(request)
         self._renew_for_the_pool(now)
-        self.network.note(asked, request, answer, self.msisdn, now)
+        step = self.network.note(asked, request, answer, self.msisdn, now)
+        if step.code in SETTLED and not step.refund and asked.direction != "fw":
+            used = sum(part.used for part in step.parts)
+            ends = step.kind in ("T", "E")
+            self.presence.use(now, self.paper.day(now), sid, asked.service, asked.place, used, ends=ends)
         self.paper.pass_time(now)
         if answer.result_code in SETTLED:
             self.paper.look(now)

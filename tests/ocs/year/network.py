@@ -28,7 +28,7 @@ class Network:
 
     def note(
         self, asked: Asked, request: CreditControlRequest, answer: CreditControlAnswer, msisdn: str, now: int
-    ) -> None:
+    ) -> Step:
         report = self.reports.get(request.session_id)
         if report is None:
             report = self.reports[request.session_id] = _report(asked, request.session_id, msisdn, now)
@@ -40,11 +40,11 @@ class Network:
             parts.append(part)
             report.services[part.service].used += 0 if is_refund else part.used
         order = float(next(_order))
-        report.steps.append(
-            Step(kind, request.cc_request_number, asked.place, code, now, now, order, order, tuple(parts), is_refund)
-        )
+        step = Step(kind, request.cc_request_number, asked.place, code, now, now, order, order, tuple(parts), is_refund)
+        report.steps.append(step)
         report.ended_at = now
         report.closed = report.closed or (kind in ("T", "E") and code == 2001)
+        return step
 
 
 def _report(asked: Asked, session_id: str, msisdn: str, now: int) -> SessionReport:

@@ -18,6 +18,8 @@ DAYS = 368
 FIRST_IN_GROUP, GROUP_SIZE = 255, 3
 STREAMING = (61, 62, 141, 142)
 """Who uses up the fair-use volume in the EU."""
+EXPATS = (68, 151)
+"""Who lives abroad for half a year."""
 ABROAD = {
     "eu": (AUSTRIA, places.CROATIA),
     "balkan": (SERBIA, places.BOSNIA, places.MACEDONIA),
@@ -57,6 +59,7 @@ class Person:
     moves: bool = False
     streams: bool = False
     """Uses up the fair-use volume when abroad."""
+    expat: bool = False
     in_group: bool = False
     unused: bool = False
     """Sold, and first used weeks later, or never."""
@@ -99,6 +102,8 @@ def person(number: int, random: Random) -> Person:
             True,
             [Trip(moment(40, 40), moment(55, 60), "eu"), Trip(moment(321, 40), moment(340, 60), "eu")],
         )
+    if number in EXPATS:
+        found.expat, found.busy, found.trips = True, 3.0, []
     found.shops = _shops(number, tariff)
     found.unused = number % 17 == 3
     if tariff and number % 5 == 0:

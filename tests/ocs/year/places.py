@@ -24,8 +24,10 @@ PLACES = {
     USA: "world-2",
     USA_PARTNER: "usa-partner",
 }
+PORTED_NUMBER = "+38640999001"
+"""National by its prefix; from a day on of another network (HOT-RAT-1)."""
 NUMBERS = {
-    "national": ("+38631234567", "+38612345678"),
+    "national": ("+38631234567", "+38612345678", PORTED_NUMBER),
     "zone1": ("+436641234567",),
     "zone2": ("+381641234567", "+355672345678"),
     "zone3": ("+2348021234567",),
@@ -34,6 +36,7 @@ NUMBERS = {
     "free": ("+38680123456", "1990"),
     "emergency": ("112",),
     "short": ("1919",),
+    "on-net": (PORTED_NUMBER,),
 }
 Used = tuple[Asked, ServiceInformation]
 LATE_MODES = (1, 2, 4, 5)

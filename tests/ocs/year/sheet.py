@@ -23,6 +23,8 @@ def local(text: str) -> int:
 
 
 BEGINS, ENDS = local("2027-03-01 00:00"), local("2028-03-03 00:00")
+PORTED = local("2027-06-15 04:00")
+"""A number goes to another network."""
 JULY, NEW_YEAR = local("2027-07-01 00:00"), local("2028-01-01 00:00")
 
 PRICES = """
@@ -45,6 +47,8 @@ voice.usa-partner.in | usa-partner | mt |  | 1490000 / 60 | 60/60 | usa-voice
 voice.world-2.out | world-2 | mo fw | * | 2990000 / 60 | 60/60
 voice.world-2.in | world-2 | mt |  | 1490000 / 60 | 60/60
 sms.home.national | home | mo | national | 69000 / 1 | 1/1 | pack-sms sms
+voice.on-net | home | mo | on-net | 29900 / 60 | 60/1 | voice
+sms.on-net | home | mo | on-net | 29900 / 1 | 1/1 | pack-sms sms
 sms.home.zone1 | home | mo | zone1 | 73200 / 1 | 1/1
 sms.eu.eu | eu | mo | national zone1 | 69000 / 1 | 1/1 | sms
 sms.short | home eu | mo | short | 69000 / 1 | 1/1
@@ -137,10 +141,41 @@ bucket.sms = { unit = "messages", quantity = "50 messages" }
 bucket.data = { unit = "octets", quantity = "2 GB", thresholds = [80, 100] }
 """
 
+ON_NET = """
+[destination.on-net] # HOT-RAT-1: the network of a ported number decides
+networks = ["hot"]
+
+[price.voice-on-net]
+micro_eur = 29_900
+per = "1 min"
+first = "60 s"
+next = "1 s"
+
+[price.sms-on-net]
+micro_eur = 29_900
+per = "1 message"
+
+[rate."voice.on-net"]
+service = "voice"
+places = ["home"]
+directions = ["mo"]
+destinations = ["on-net"]
+price = "voice-on-net"
+buckets = ["voice"]
+
+[rate."sms.on-net"]
+service = "sms"
+places = ["home"]
+directions = ["mo"]
+destinations = ["on-net"]
+price = "sms-on-net"
+buckets = ["pack-sms", "sms"]
+"""
+
 
 def catalogue_texts() -> list[str]:
     """The shipped catalogue with a tariff for groups, and what the operator changes in July and at the new year."""
-    first = CATALOGUE.read_text() + FAMILY
+    first = CATALOGUE.read_text() + FAMILY + ON_NET
     july = _changed(
         first,
         ('version = "1"', 'version = "2"\nvalid_from = "2027-07-01T00:00"'),
