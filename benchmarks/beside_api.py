@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.loads import Load, Sample, measure_load, medians, run_load, warnings_of
 from benchmarks.measure import Effort
 from benchmarks.processes import Machine, this_machine, wait_quiet
-from benchmarks.systems import System, charging_server, provision, run_command
+from benchmarks.systems import System, charging_server, provision, run_command, wait_healthy
 from benchmarks.table import TableText
 from benchmarks.trees import HERE
 from simulator.server_process import ServerError
@@ -92,6 +92,7 @@ def measure_beside_api(
         with charging_server(folder / "server") as system:
             advance("provisioning")
             provision(system, ACCOUNTS)
+            wait_healthy(system.api_port)
             keys = [new_key(system, number) for number in range(KEYS)]
             advance("warming up")
             with _api_load(system, keys, WARM_UP_S, []):
