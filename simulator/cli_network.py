@@ -16,5 +16,5 @@ def print_peers(
     scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
     realm: RealmOption = SIMULATED_REALM,
 ) -> None:
-    """Print the [[peer]] sections that the server needs for a scenario: agents, elements, failover groups."""
+    """Print the `peer` sections that the server needs for a scenario: agents, elements, failover groups."""
     print("\n\n".join(entry.toml() for entry in peer_entries(load_scenario(scenario).network, realm)))

@@ -73,6 +73,8 @@ def _target(source: str, out: Path | None, proxy: str | None, to: str | None) ->
     if (proxy is None) is not (to is None):
         raise typer.BadParameter("--proxy and --to are needed together")
     if proxy is not None:
+        if proxy == to:
+            raise typer.BadParameter(f"{to} is the proxy itself, which would be its own server: --to is the server")
         if out is not None:
             raise typer.BadParameter("with --proxy there is no capture: give the file to write only")
         return Path(source)

@@ -334,6 +334,7 @@ def _wait_for_port(port: int) -> None:
         (("x.rec", "--proxy", "127.0.0.1:1"), "needed together"),
         (("a.pcap", "x.rec", "--proxy", "127.0.0.1:1", "--to", "127.0.0.1:2"), "there is no capture"),
         (("x.rec", "--proxy", "here", "--to", "127.0.0.1:2"), "no HOST:PORT"),
+        (("x.rec", "--proxy", "127.0.0.1:1", "--to", "127.0.0.1:1"), "its own server"),
         (("-",), "is missing"),
         (("nowhere.pcap", "x.rec"), "there is no file nowhere.pcap"),
     ],
