@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,7 @@ def replay_file(
     capture_port: Annotated[int, typer.Option(help="Diameter port in the capture.")] = 3868,
     records: RecordsOption = None,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write an HTML report here.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Send the credit-control requests of a capture again, for a provisioned subscriber; or play a recording."""
@@ -75,6 +77,10 @@ def replay_file(
         target = Target(host, port, SIMULATED_REALM, server_realm)
         played = uvloop.run(replay_recording(read_recording(capture), target, speed=speed, copies=scale, client=client))
         print_json(played.as_json()) if json else print_recording_replay(output(), played)
+        if report:
+            from simulator.replay_report import write_recording_report  # matplotlib takes long to import
+
+            write_recording_report(played, report, name=capture.name, made_at=datetime.datetime.now().astimezone())
         raise typer.Exit(0 if played.ok else 1)
     numbers = Numbers(msisdn, imsi)
     mapping = SubscriberMap.read(map_subscriber, numbers) if map_subscriber else SubscriberMap(numbers)
@@ -96,4 +102,8 @@ def replay_file(
         console.print(
             f"{len(result.requests)} requests: {result.unanswered} unanswered, {result.errors} answered with an error"
         )
+    if report:
+        from simulator.replay_report import write_capture_report
+
+        write_capture_report(result, report, name=capture.name, made_at=datetime.datetime.now().astimezone())
     raise typer.Exit(0 if result.ok and (checked is None or checked.ok) else 1)

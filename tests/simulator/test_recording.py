@@ -326,6 +326,11 @@ def test_the_commands(grantor: Grantor, recorded: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert command("subscribers", str(people), "--recording", str(out), "--scale", "3").returncode == 0
     assert len(people.read_text().splitlines()) == 1 + 3
-    done = command("replay", str(out), "--port", str(grantor.port), "--speed", "5", "--scale", "3", "--json")
+    report = tmp_path / "report.html"
+    words = ("--speed", "5", "--scale", "3", "--report", str(report), "--json")
+    done = command("replay", str(out), "--port", str(grantor.port), *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["equal"] == 9
+    page = report.read_text("utf-8")
+    assert "Replay of b.rec: all as recorded" in page
+    assert "<svg" in page and not re.search(r'(?:src|href)="(?!#)', page), "one file, nothing is fetched"

@@ -190,8 +190,11 @@ def test_which_answers_are_errors(request_: ReplayedRequest, wrong: bool) -> Non
 
 
 @pytest.mark.parametrize(("code", "status"), [(2001, 0), (4012, 0), (5030, 1)])
-def test_a_replay_that_is_answered_with_errors_is_not_done(grantor: Grantor, code: int, status: int) -> None:
-    words = ["replay", str(OPEN5GS), "--port", str(grantor.port)]
+def test_a_replay_that_is_answered_with_errors_is_not_done(
+    grantor: Grantor, tmp_path: Path, code: int, status: int
+) -> None:
+    report = tmp_path / "replay.html"
+    words = ["replay", str(OPEN5GS), "--port", str(grantor.port), "--report", str(report)]
     command = [sys.executable, "-c", "from simulator.cli import run; run()", *words]
     before = grantor.application.policy
     grantor.application.policy = lambda request, mscc: Grant(None, code)
@@ -201,3 +204,6 @@ def test_a_replay_that_is_answered_with_errors_is_not_done(grantor: Grantor, cod
         grantor.application.policy = before
     assert done.returncode == status, done.stdout + done.stderr
     assert ("3 requests: 0 unanswered, 3 answered with an error" in done.stdout) == bool(status)
+    page = report.read_text("utf-8")
+    assert ("errors, or requests without an answer" in page) == bool(status)
+    assert f"<td>{code} " in page and "CCR-T" in page
