@@ -94,11 +94,7 @@ class _StoreCollector(Collector):
 def _family(definition: Definition, store: Store) -> Metric:
     name, labels = definition.name, definition.labels
     if definition.kind == HISTOGRAM:
-        histogram = HistogramMetricFamily(name, definition.help, labels=labels)
-        for key, row in store.histograms.items():
-            if key[0] == name:
-                histogram.add_metric(key[1:], buckets=_buckets(key, row, store), sum_value=row[-1])
-        return histogram
+        return _histogram(definition, store)
     values = store.counters if definition.kind == COUNTER else store.gauges
     make = CounterMetricFamily if definition.kind == COUNTER else GaugeMetricFamily
     family = make(name, definition.help, labels=labels)
@@ -109,6 +105,16 @@ def _family(definition: Definition, store: Store) -> Metric:
     for key, value in rows.items():
         family.add_metric(key, value / definition.scale)
     return family
+
+
+def _histogram(definition: Definition, store: Store) -> Metric:
+    histogram = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
+    rows = {key: row for key, row in store.histograms.items() if key[0] == definition.name}
+    if not definition.labels:
+        rows.setdefault((definition.name,), [0] * (len(SECONDS_BUCKETS) + 2))
+    for key, row in rows.items():
+        histogram.add_metric(key[1:], buckets=_buckets(key, row, store), sum_value=row[-1])
+    return histogram
 
 
 def _buckets(key: Key, row: list[float], store: Store) -> list[Bucket]:

@@ -161,6 +161,7 @@ def test_what_may_happen_is_0_from_the_start(tmp_path: Path) -> None:
             labels = dict(zip(definition.labels, known, strict=True))
             assert (labels, 0) in found[f"{definition.name}_total"], definition.name
     assert found["ocs_dropped_units_total"] == [({"service": "data", "unit": "octets"}, 0)]
+    assert found["ocs_time_to_unblock_seconds_count"] == [({}, 0)]
     assert ({"service": "data", "reason": "credit"}, 0) in found["ocs_blocked_total"]
     metrics.dropped("data", "octets", 7)
     assert exported(tmp_path, metrics)["ocs_dropped_units_total"] == [({"service": "data", "unit": "octets"}, 7)]
