@@ -2,7 +2,7 @@
 
 `PacedClock` is for a server that goes by the machine's clock: the run is compressed, the server's time is not.
 `TurnedClock` also writes the time to a file, which the server reads (`server.simulated_clock`): a week passes in
-minutes, and the server sees seven days. It stands still while the oldest unanswered request is SLACK_S old, so that a
+minutes, and the server sees seven days. It stands still while an answer is awaited (but for SLACK_S), so that a
 slow machine makes the run longer, and changes nothing else.
 """
 
@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-SLACK_S = 60.0
-"""Simulated seconds that may pass while a request waits for its answer. More: more requests at once. Less than any
-time that matters to the server, the shortest of which is a held message's (600 s).
+SLACK_S = 0.0
+"""Simulated seconds that may pass while a request waits for its answer. More: more requests at once; but the server
+sees them later than the network sent them, and so a period that begins at a use begins later than on paper.
 """
 SETTLE_TURNS = 3
 """Turns of the event loop after which a session that was woken has sent its request."""
