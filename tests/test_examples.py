@@ -20,13 +20,14 @@ from ocs.settings.loading import load_settings
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import SubscriptionId
 from tests.conftest import RedisServer
-from tests.faults.harness import ROOT, Serving
-from tests.interop.conftest import TAIL
+from tests.faults.harness import CHARGING_ONLY, ROOT, Serving
+from tests.interop.conftest import TAIL as TAIL_WITH_RECORDS
 from tests.ocs.diameter.site import Client, ccr, cer, code_of
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, wait_for
 
 EXAMPLES = ROOT / "examples"
+TAIL = TAIL_WITH_RECORDS + CHARGING_ONLY
 MSISDN, IMSI = "38668100000", "293400000000000"
 NOON, NIGHT = 1_796_040_000, 1_796_085_000
 """2026-11-30 at 13:00 and 2026-12-01 at 01:30, Vienna."""

@@ -12,9 +12,13 @@ ROOT = Path(__file__).parents[1]
 WAITS = {"wait", "wait_for", "until", "timeout", "settimeout", "join", "communicate", "timeout_at"}
 """Functions whose last argument is a bound in seconds."""
 DATES = (".now", ".today", ".utcnow", "time.time", "when", "today")
+BOUNDS = {"seconds", "timeout_s"}
+"""Parameters that are bounds: their defaults."""
 CLOCKS = {"monotonic", "perf_counter", "time"}
 HELPERS = {"wait_for", "wait_until", "until", "until_not", "eventually"}
 MEANT = {
+    "tests/faults/pgw.py": "how long nothing must come",
+    "tests/ocs/payments/till.py": "by a clock of the test",
     "tests/faults/crowd.py": "the bad peers' own patience: they do something else when nothing comes",
     "tests/interop/test_freediameter.py": "after 2 s a relay that does not end is killed",
     "tests/ocs/ledger/test_outbox.py": "WAIT of Redis: milliseconds, in a loop",
@@ -45,6 +49,12 @@ def bounds(tree: ast.AST) -> Iterator[tuple[int, float]]:
         if isinstance(node, ast.Call):
             found += [each.value for each in node.keywords if each.arg == "timeout"]
             found += node.args[-1:] if called(node) in WAITS else []
+        elif isinstance(node, ast.arguments):
+            named = [*node.posonlyargs, *node.args][-len(node.defaults) :] if node.defaults else []
+            defaults = [*zip(named, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+            for argument, default in defaults:
+                if argument.arg in BOUNDS and default is not None and (seconds := number(default)) is not None:
+                    yield default.lineno, seconds
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and called(node.left) in CLOCKS:
             found = [node.right]
         for each in found:
@@ -55,7 +65,7 @@ def bounds(tree: ast.AST) -> Iterator[tuple[int, float]]:
 def test_each_wait_has_the_common_bound_and_the_common_helper() -> None:
     wrong = []
     for name, tree in TREES.items():
-        short = [] if name in MEANT else [(line, seconds) for line, seconds in bounds(tree) if seconds < PATIENCE_S]
+        short = [] if name in MEANT else [(line, seconds) for line, seconds in bounds(tree) if 0 < seconds < PATIENCE_S]
         wrong += [f"{name}:{line}: {seconds} s: take PATIENCE_S of tests/waiting.py" for line, seconds in short]
         own = {each.name for each in tree.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)} & HELPERS
         wrong += [f"{name}: {each}: take that of tests/waiting.py" for each in own if name != "tests/waiting.py"]

@@ -1,4 +1,7 @@
-"""Brings the SQL database to the newest version of its tables, by Alembic; several processes may try at once."""
+"""Brings the SQL database to the newest version of its tables, by Alembic; several processes may try at once.
+
+Alembic is imported when it is used: API and commands seldom need it, and it takes a fifth of a second.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import contextlib
 import fcntl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from ocs.history.errors import SchemaError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_KEY = 0x6F63735F68697374
@@ -21,6 +24,8 @@ LOCK_KEY = 0x6F63735F68697374
 
 
 def configuration() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
@@ -28,6 +33,8 @@ def configuration() -> Config:
 
 def newest() -> str:
     """The revision of the tables that this version of ocs works with."""
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(configuration()).get_current_head()
     assert head is not None
     return head
@@ -35,11 +42,16 @@ def newest() -> str:
 
 def revision(connection: Connection) -> str | None:
     """The revision of the database's tables; None = it has none."""
+    from alembic.runtime.migration import MigrationContext
+
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def migrate(engine: Engine) -> None:
     """SchemaError: the tables are of a newer ocs."""
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     config = configuration()
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     with _locked(engine), engine.begin() as connection:

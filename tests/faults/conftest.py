@@ -14,7 +14,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from simulator.elements import SIMULATED_REALM, element_hosts
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.harness import CONFIG, PARTITIONS, Serving
+from tests.faults.harness import CHARGING_ONLY, CONFIG, PARTITIONS, Serving
 from tests.faults.pgw import REALM, Pgw
 from tests.waiting import wait_for
 
@@ -70,8 +70,8 @@ async def pgw(one_server: Serving) -> AsyncIterator[Pgw]:
 
 @pytest.fixture
 def serving(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
-    """`ocs serve` on `own_redis`."""
-    server = Serving(tmp_path / "ocs", own_redis.url)
+    """`ocs serve` on `own_redis`, without records."""
+    server = Serving(tmp_path / "ocs", own_redis.url, CONFIG + CHARGING_ONLY)
     yield server
     server.end()
 

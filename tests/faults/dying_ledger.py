@@ -26,10 +26,11 @@ class DyingLedger(RedisLedger):
         if operation in ("installation", "scan"):  # connecting, and the key that is made once
             return await super()._ask(operation, partition, *command, **more)
         self.asked += 1
-        if self.asked == self.dies_at and self.moment == "before":
+        dies = self.asked == self.dies_at  # others are asked while this one is waited for
+        if dies and self.moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         answer = await super()._ask(operation, partition, *command, **more)
-        if self.asked == self.dies_at:
+        if dies:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
@@ -64,7 +65,11 @@ def killed(
     return os.WIFSIGNALED(status)
 
 
-def kills() -> Iterator[tuple[int, Moment]]:
+def kills(*, together: bool = False) -> Iterator[tuple[int, Moment]]:
+    """Number and moment of each kill. `together`: commands run at the same time. Of commands one after the other,
+    before the second is after the first: the same kill.
+    """
     for dies_at in itertools.count(1):
-        yield dies_at, "before"
+        if together or dies_at == 1:
+            yield dies_at, "before"
         yield dies_at, "after"

@@ -17,10 +17,12 @@ from ocs.ledger.settings import LedgerSettings
 from ocs.values.identities import Msisdn
 from tests.conftest import RedisServer
 from tests.faults.dying_ledger import killed, kills
-from tests.ocs.accounts.group_desk import EUR, PARTITIONS, PUK, GroupDesk
+from tests.ocs.accounts.group_desk import EUR, PUK, GroupDesk
 from tests.ocs.ledger.books import flush, journal
 from tests.rules import rule
 
+PARTITIONS = 4
+"""Few: each audit and each recovery asks every one of them."""
 SETTINGS = LedgerSettings(max_clock_skew_s=0, partitions=PARTITIONS)
 AMOUNT = 5 * EUR
 Numbers = list[Msisdn]

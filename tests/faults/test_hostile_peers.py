@@ -36,7 +36,7 @@ from tests.faults.crowd import (
     request,
     source,
 )
-from tests.faults.harness import ANY_PORTS, ONE_WORKER, ROOT, Serving, open_account
+from tests.faults.harness import ANY_PORTS, CHARGING_ONLY, ONE_WORKER, ROOT, Serving, open_account
 from tests.ocs.diameter.site import Client, cer, code_of
 from tests.waiting import wait_for
 
@@ -94,6 +94,7 @@ def crowded(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
     with redis.Redis(port=own_redis.port) as client:
         client.config_set("appendfsync", "no")
     config = CONFIG.replace("{peers}", entries()).replace("{cer_timeout_s}", str(CER_TIMEOUT_S))
+    config += CHARGING_ONLY
     server = Serving(tmp_path / "ocs", own_redis.url, config)
     assert own_redis.process is not None
     prefer(server.worker(), own_redis.process.pid)

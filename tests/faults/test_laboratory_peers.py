@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import RedisServer
 from tests.faults.client import data_request
-from tests.faults.harness import CONFIG, Books, Serving
+from tests.faults.harness import CHARGING_ONLY, CONFIG, Books, Serving
 
 MSISDN = "38668100027"
 MB = 1024 * 1024
@@ -22,7 +22,7 @@ def test_an_unknown_peer_is_answered_by_the_standard_profile(
     tmp_path: Path, own_redis: RedisServer, redefined: bool
 ) -> None:
     profile = "[profile.standard]\nremaining_balance = true\n" if redefined else ""
-    server = Serving(tmp_path / "ocs", own_redis.url, UNKNOWN + profile)
+    server = Serving(tmp_path / "ocs", own_redis.url, UNKNOWN + CHARGING_ONLY + profile)
     try:
         Books(own_redis.url).open_account(MSISDN, 10_000_000)
         client = server.connect()

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import os
-import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import pytest
 
@@ -25,12 +22,12 @@ from ocs.settings.top_up_files import TopUpFileSection
 from ocs.values.identities import Msisdn
 from ocs.values.voucher_numbers import VoucherNumber
 from tests.conftest import RedisServer
+from tests.faults.dying_ledger import Moment, killed, kills
 from tests.ocs.accounts.voucher_desk import EUR, PARTITIONS, Desk, Offer
 from tests.ocs.ledger.books import journal
 from tests.rules import rule
 
 SETTINGS = LedgerSettings(max_clock_skew_s=0, partitions=PARTITIONS)
-Moment = Literal["before", "after"]
 End = tuple[VoucherState, int]
 SPENT_BY_FIRST = (VoucherState.SPENT, 10 * EUR)
 SPENT_BY_SECOND = (VoucherState.SPENT, 0)
@@ -38,49 +35,14 @@ NOT_SPENT = (VoucherState.ACTIVE, 0)
 Resume = Callable[[Desk, Msisdn, Msisdn, VoucherNumber], Coroutine[Any, Any, None]]
 
 
-class DyingLedger(RedisLedger):
-    """Kills its process before or after one of its commands."""
-
-    asked = 0
-    dies_at = 0
-    moment: Moment = "before"
-
-    async def _ask(self, operation: str, partition: int, *command: Any, **more: Any) -> Any:
-        if operation in ("installation", "scan"):  # connecting, and the key that is made once
-            return await super()._ask(operation, partition, *command, **more)
-        self.asked += 1
-        dies = self.asked == self.dies_at
-        if dies and self.moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        answer = await super()._ask(operation, partition, *command, **more)
-        if dies:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
-
-
 def in_child(url: str, folder: Path, dies_at: int, moment: Moment, work: Callable[[Desk], Awaitable[object]]) -> bool:
     """Do `work` in a process that is killed at its command `dies_at`. False = it had fewer, and has finished."""
 
-    async def until_killed() -> None:
-        ledger = await DyingLedger.connect(url, SETTINGS)
-        ledger.dies_at, ledger.moment = dies_at, moment
+    async def until_killed(ledger: RedisLedger) -> None:
         with contextlib.suppress(RefusedError):
             await work(Desk(ledger, folder))
-        await ledger.close()
 
-    def child() -> NoReturn:
-        asyncio.run(until_killed())
-        os._exit(0)
-
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed"
-    return os.WIFSIGNALED(status)
+    return killed(url, SETTINGS, until_killed, dies_at, moment)
 
 
 def on_the_ledger(url: str, folder: Path, work: Callable[[Desk], Coroutine[Any, Any, Any]]) -> Any:
@@ -122,12 +84,6 @@ async def all_at_once(desk: Desk, first: Msisdn, second: Msisdn, number: Voucher
     recovery = (desk.redeeming.finish_open_claims(partition) for partition in range(PARTITIONS))
     entries = (tolerant(desk.redeeming.redeem(who, number)) for who in (first, second, first))
     await asyncio.gather(*entries, *recovery)
-
-
-def kills() -> Iterator[tuple[int, Moment]]:
-    for dies_at in itertools.count(1):
-        yield dies_at, "before"
-        yield dies_at, "after"
 
 
 async def prepare(desk: Desk, credit: int) -> tuple[Msisdn, Msisdn, VoucherNumber]:
@@ -174,7 +130,7 @@ def test_no_cent_is_lost_or_doubled(
     for dies_at, moment in kills():
         subjects = on_the_ledger(own_redis.url, tmp_path, lambda desk: prepare(desk, credit))
         first, _, number = subjects
-        killed = in_child(
+        was_killed = in_child(
             own_redis.url,
             tmp_path,
             dies_at,
@@ -182,7 +138,7 @@ def test_no_cent_is_lost_or_doubled(
             lambda desk: desk.redeeming.redeem(first, number),  # noqa: B023
         )
         seen.add(on_the_ledger(own_redis.url, tmp_path, resumed))
-        if not killed:
+        if not was_killed:
             break
     assert dies_at > (7 if credit == 0 else 5), "the steps were not reached"
     assert ends <= seen if resume is all_at_once else ends == seen
@@ -209,15 +165,15 @@ def test_an_import_that_is_killed_is_finished_by_repeating_it(own_redis: RedisSe
     async def credits(desk: Desk) -> list[int]:
         return [await desk.credit(poor), await desk.credit(rich)]
 
-    for dies_at, moment in kills():
+    for dies_at, moment in kills(together=True):
         poor, rich = on_the_ledger(own_redis.url, tmp_path, opened)
         day = f"{dies_at}-{moment}"
         file.write_text(f"msisdn,amount,reference\n{poor},5,{day}-1\n{rich},5,{day}-2\n{poor},7,{day}-3\n")
-        killed = in_child(own_redis.url, tmp_path, dies_at, moment, imported)
+        was_killed = in_child(own_redis.url, tmp_path, dies_at, moment, imported)
         report = on_the_ledger(own_redis.url, tmp_path, imported)
         done = report.totals.get(Outcome.APPLIED, Totals()).rows + report.totals.get(Outcome.AGAIN, Totals()).rows
         assert (done, [each.reason for each in report.differences]) == (2, ["ceiling"])
         assert on_the_ledger(own_redis.url, tmp_path, credits) == [12 * EUR, 198 * EUR]
-        if not killed:
+        if not was_killed:
             break
     assert dies_at > 8, "the steps were not reached"

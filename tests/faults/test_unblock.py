@@ -14,7 +14,7 @@ import pytest
 from ocs.ledger.redis.ledger import RedisLedger
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from tests.conftest import RedisServer
-from tests.faults.harness import CONFIG, Serving, open_account
+from tests.faults.harness import CHARGING_ONLY, CONFIG, Serving, open_account
 from tests.faults.pgw import HOST, REALM, Pgw, when
 from tests.waiting import PATIENCE_S
 
@@ -34,7 +34,7 @@ def relayed(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
     config = CONFIG.replace(
         "[[peer]]", f'[[peer]]\norigin_host = "{RELAY}"\nrealm = "{REALM}"\nkind = "relay"\n[[peer]]', 1
     )
-    server = Serving(tmp_path / "ocs", own_redis.url, config)
+    server = Serving(tmp_path / "ocs", own_redis.url, config + CHARGING_ONLY)
     yield server
     server.end()
 

@@ -13,7 +13,7 @@ from ocs.ledger.settings import LedgerSettings
 from tests.catalogue import CATALOGUE
 from tests.conftest import RedisServer
 from tests.faults import harness
-from tests.faults.harness import ANY_PORTS, ONE_WORKER, PARTITIONS, Serving, open_account
+from tests.faults.harness import ANY_PORTS, CHARGING_ONLY, ONE_WORKER, PARTITIONS, Serving, open_account
 
 MSISDN = "38668100000"
 REALM = "a1.example.net"
@@ -44,11 +44,14 @@ any time of the test.
 
 @pytest.fixture
 def serve(tmp_path: Path, own_redis: RedisServer) -> Iterator[Callable[..., Serving]]:
-    """`serve(peers, more_of_the_diameter_table)` starts `ocs serve` with these [[peer]] entries and other tables."""
+    """`serve(peers, more_of_the_diameter_table)` starts `ocs serve` with these [[peer]] entries and other tables.
+    `records`: they are written.
+    """
     started: list[Serving] = []
 
-    def start(peers: str, diameter: str = "") -> Serving:
-        started.append(Serving(tmp_path / "ocs", own_redis.url, HEAD + diameter + peers + TAIL))
+    def start(peers: str, diameter: str = "", *, records: bool = False) -> Serving:
+        tail = TAIL if records else TAIL + CHARGING_ONLY
+        started.append(Serving(tmp_path / "ocs", own_redis.url, HEAD + diameter + peers + tail))
         return started[-1]
 
     yield start

@@ -168,11 +168,11 @@ def peers(tls: str) -> str:
 
 @contextlib.asynccontextmanager
 async def connected(
-    kind: str, serve: Callable[..., Serving], certificates: Path, more: str = PRINTING
+    kind: str, serve: Callable[..., Serving], certificates: Path, more: str = PRINTING, *, records: bool = False
 ) -> AsyncIterator[Relay]:
     """The relay, connected to the server. Over TCP its watchdog is the faster one, over TLS ours."""
     if kind == "tcp":
-        server = serve(peers("forbidden"))
+        server = serve(peers("forbidden"), records=records)
         port = int(server.facts()["diameter"][0].rpartition(":")[2])
         relay = Relay(certificates, port, "No_TLS;", 6, more)
     else:
@@ -181,7 +181,7 @@ async def connected(
             f'{key} = "{certificates}/{name}"\n' for key, name in (("certificate", "ocs.pem"), ("key", "ocs.key"))
         )
         tables = peers("required") + f'[tls]\n{tls}ca = "{certificates}/ca.pem"\n'
-        server = serve(tables, f'listen_tls = ["127.0.0.1:{port}"]\nwatchdog_s = 6\n')
+        server = serve(tables, f'listen_tls = ["127.0.0.1:{port}"]\nwatchdog_s = 6\n', records=records)
         relay = Relay(certificates, port, "", 30, more)
     relay.server = server
     try:
@@ -325,7 +325,7 @@ async def test_the_simulator_through_the_relay(
     kind: str, serve: Callable[..., Serving], certificates: Path, ledger: RedisLedger, tmp_path: Path
 ) -> None:
     """Its load of whole sessions, audited against the server's records at the end."""
-    async with connected(kind, serve, certificates, more="") as relay:
+    async with connected(kind, serve, certificates, more="", records=True) as relay:
         await load(relay, ledger, tmp_path)
 
 

@@ -18,7 +18,8 @@ from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.peer import DiameterPeer, Identity
 from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
 from simulator.wire import read_head
-from tests.simulator.watched_server import Server, until
+from tests.simulator.watched_server import Server
+from tests.waiting import PATIENCE_S, until
 
 HOME = Place("home", "29340", "38640000001")
 
@@ -50,7 +51,7 @@ async def exchanged(peer: DiameterPeer, host: str) -> tuple[bytes, bytes]:
     frame = encode(request, sender, hop_by_hop=hop_by_hop, end_to_end=end_to_end)
     answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     peer.send(frame, hop_by_hop, lambda octets, _: answer.set_result(octets))
-    return frame, await asyncio.wait_for(answer, 5)
+    return frame, await asyncio.wait_for(answer, PATIENCE_S)
 
 
 async def test_an_agent_adds_a_route_record_and_changes_nothing_else(server: tuple[Server, int], agent: Agent) -> None:
@@ -83,7 +84,7 @@ async def test_rar_and_asr_find_the_element_behind_the_agent(
         request.auth_application_id = 4
         request.header.hop_by_hop_identifier, request.header.end_to_end_identifier = 77, 78
         server[0].writers["dra1.sim.example.net"].write(request.as_bytes())
-        answer = await asyncio.wait_for(server[0].answered.get(), 5)
+        answer = await asyncio.wait_for(server[0].answered.get(), PATIENCE_S)
         assert (answer.result_code, answer.session_id) == (code, "x;1;2")
         assert (answer.header.hop_by_hop_identifier, answer.header.end_to_end_identifier) == (77, 78)
         assert answer.header.is_error is (code == 3002)

@@ -26,7 +26,8 @@ from simulator.scenario import Restart, load_scenario
 from simulator.server_process import ServerProcess, free_port, ocs
 from simulator.tally import Tally
 from tests.catalogue import CATALOGUE
-from tests.simulator.watched_server import Server, until
+from tests.simulator.watched_server import Server
+from tests.waiting import PATIENCE_S, until
 
 MB = 1024 * 1024
 HOME = Place("home", "29340", "38640000001")
@@ -169,7 +170,7 @@ async def test_answers_to_rar_and_asr_are_those_of_the_dialect(
     request.destination_host, request.destination_realm = b"pgw1.sim.example.net", SIMULATED_REALM.encode()
     request.auth_application_id = 4
     fake.writers["dra1.sim.example.net"].write(request.as_bytes())
-    answer = await asyncio.wait_for(fake.answered.get(), 5)
+    answer = await asyncio.wait_for(fake.answered.get(), PATIENCE_S)
     assert answer.result_code == said
     await asyncio.sleep(0.1)
     assert (len(fake.requests) > 1) is goes_on

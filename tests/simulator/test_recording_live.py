@@ -42,6 +42,7 @@ from simulator.server_process import ServerProcess, free_port, ocs
 from simulator.subscribers import default_subscribers, write_subscribers
 from tests.catalogue import CATALOGUE
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, frames, needs_teravm
+from tests.waiting import PATIENCE_S
 
 KEY = b"a key of sixteen octets or more"
 PORT = 3868
@@ -54,7 +55,7 @@ def ocs_sim(*words: str, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def ended(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     return dict(json.loads(out))
 
@@ -90,7 +91,7 @@ def test_a_mirrored_port_until_ctrl_c(tmp_path: Path, writer: Any) -> None:
 
 def _wait_until_read(pipe: int) -> None:
     """Until the other end has read everything."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -103,7 +104,7 @@ def test_the_end_of_the_stream_ends_it_too(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
     )
     octets = OPEN5GS.read_bytes()
-    out, _ = process.communicate(octets[: len(octets) - 7], timeout=60)  # it was cut off within a packet
+    out, _ = process.communicate(octets[: len(octets) - 7], timeout=PATIENCE_S)  # it was cut off within a packet
     assert process.returncode == 0 and json.loads(out)["requests"] == 3
 
 
@@ -220,7 +221,7 @@ class Running:
         )
 
     async def listening(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -271,11 +272,11 @@ async def test_what_is_not_diameter_is_passed_on(tmp_path: Path) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     octets = b"\xff" + os.urandom(300_000)
     writer.write(octets)
-    assert await asyncio.wait_for(reader.readexactly(len(octets)), 10) == octets
+    assert await asyncio.wait_for(reader.readexactly(len(octets)), PATIENCE_S) == octets
     other_reader, other_writer = await asyncio.open_connection("127.0.0.1", running.port)
     request = _ccrs(OPEN5GS)[0]
     other_writer.write(request)
-    assert await asyncio.wait_for(other_reader.readexactly(len(request)), 10) == request
+    assert await asyncio.wait_for(other_reader.readexactly(len(request)), PATIENCE_S) == request
     summary = await running.stop()
     assert (summary.requests, summary.unanswered) == (1, 1)
     assert summary.losses.broken == 2
@@ -295,7 +296,7 @@ async def test_a_client_is_hung_up_on_if_the_server_is_not_there(tmp_path: Path)
     running = Running(1, tmp_path / "a.rec")
     await running.listening()
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     with pytest.raises(Exception, match="no credit-control request"):
         await running.stop()
@@ -310,7 +311,7 @@ def test_the_command_as_a_proxy_until_ctrl_c(grantor: Grantor, tmp_path: Path) -
         stdout=subprocess.PIPE,
     )
     _wait_for_port(port)
-    assert ocs_sim("replay", str(OPEN5GS), "--port", str(port), stdout=subprocess.DEVNULL).wait(60) == 0
+    assert ocs_sim("replay", str(OPEN5GS), "--port", str(port), stdout=subprocess.DEVNULL).wait(PATIENCE_S) == 0
     tap.send_signal(signal.SIGINT)
     assert ended(tap)["requests"] == 3
     assert b"447700900001" not in live.read_bytes()
@@ -319,7 +320,7 @@ def test_the_command_as_a_proxy_until_ctrl_c(grantor: Grantor, tmp_path: Path) -
 
 
 def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as probe:
             select.select([], [probe], [], 1)

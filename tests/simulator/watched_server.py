@@ -77,9 +77,3 @@ def _granted(mscc: Any) -> Any:
     if mscc.requested_service_unit is not None:
         found.granted_service_unit = GrantedServiceUnit(cc_total_octets=GRANT_OCTETS)
     return found
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the condition is another object's state
-            await asyncio.sleep(0.01)

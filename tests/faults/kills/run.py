@@ -22,6 +22,9 @@ from tests.faults.kills.killer import Killer
 QUIET_S = 400.0
 """Longest wait for what the kills left: payments are asked for after 30 s, then after a minute, …"""
 
+MOST_PAUSE_S = 4.0
+"""Between two looks: each is a command, which takes much of the processor."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -175,12 +178,13 @@ async def _traffic(
 
 async def _quiet(installation: Installation, report: Report) -> None:
     """Wait until everything that was begun is finished."""
-    end = time.monotonic() + QUIET_S
+    end, pause_s = time.monotonic() + QUIET_S, 0.5
     left = "?"
     while time.monotonic() < end:
         if not (left := await asyncio.to_thread(_left, installation)):
             return
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, MOST_PAUSE_S)
     report.books.faults.append(f"not finished after {QUIET_S:.0f} s: {left}")
 
 

@@ -28,7 +28,7 @@ seed = 14
 include-path-regex = "/(number|port-in|port-out|end)$"
 parameters = {{"path.msisdn" = "{NOBODY}"}}
 [generation]
-max-examples = 3
+max-examples = 2
 deterministic = true
 [checks]
 # What the schema allows may still be refused: a product that is not sold, a credit that does not cover it.

@@ -11,6 +11,7 @@ from ocs.ledger.contract.observations import FairUseStep
 from ocs.ledger.contract.operations import CustomerField
 from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
+from ocs.ledger.redis.products import MAX_LOOKED_BACK
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
@@ -530,7 +531,7 @@ class Accounts(Books):
         self.asked.pop(account_id, None)
         if account.auto_asked:
             self.asked[new_id] = now
-        account.former.insert(0, account_id)
+        account.former = [account_id, *(each for each in account.former if each != new_id)][:MAX_LOOKED_BACK]
         Operation(self, new_id, now, month).journal(
             *("moved_in", account.promotional),
             of=account_id,

@@ -33,6 +33,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
     limit = next((each for each in counters if each.id == LIMIT_COUNTER), None)
     return AccountView(
         account_id=account_id,
+        earlier_ids=tuple(a.former),
         msisdn=a.msisdn,
         imsi=a.imsi,
         state=a.state_at(now),

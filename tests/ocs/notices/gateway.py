@@ -79,11 +79,11 @@ async def serving(gateway: Gateway, port: int = 0) -> AsyncIterator[Gateway]:
         await runner.cleanup()
 
 
-async def _serve(file: Path, port: int) -> None:
+async def serve_alone(file: Path, port: int) -> None:
     async with serving(Gateway(file=file), port) as gateway:
         print(gateway.url, flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve_alone(Path(sys.argv[1]), int(sys.argv[2])))

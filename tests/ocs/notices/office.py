@@ -34,6 +34,7 @@ from ocs.process.child_main import Child, connected_ledger
 from ocs.settings.history_section import HistorySection
 from ocs.telemetry.metrics import Metrics
 from tests.catalogue import CATALOGUE
+from tests.waiting import PATIENCE_S
 
 CONFIG = """
 [[peer]]
@@ -140,7 +141,7 @@ async def office(child: Child, dies: Callable[[], None] = lambda: None) -> Async
         database.close()
 
 
-async def run_until_done(config: Path, now: Callable[[], float], die_at: int, seconds: float = 40) -> int:
+async def run_until_done(config: Path, now: Callable[[], float], die_at: int) -> int:
     """Returns the number of steps until all is sent; never, if it dies before."""
     child, steps = child_of(config, now), 0
 
@@ -151,7 +152,7 @@ async def run_until_done(config: Path, now: Callable[[], float], die_at: int, se
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with office(child, dies):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE_S):
             while open_work(config, child) != (0, 0):  # noqa: ASYNC110 - the database says so
                 await asyncio.sleep(0.05)
     return steps

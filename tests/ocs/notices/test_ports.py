@@ -16,17 +16,18 @@ from ocs.notices.signature import HEADER, is_signed, sign
 from ocs.notices.webhook_port import WebhookPort
 from tests.ocs.notices.gateway import Gateway, serving
 from tests.rules import rule
+from tests.waiting import PATIENCE_S
 
 NOW = 1_795_000_000
 SECRET = "s3cret"
 MESSAGE = Message("p1-7.low-credit", "38668100000", "Vaše dobroimetje", "sl", "low-credit", NOW + 60)
 
 
-def port_to(url: str, timeout_s: float = 5, secret: str = SECRET) -> WebhookPort:
+def port_to(url: str, timeout_s: float = PATIENCE_S, secret: str = SECRET) -> WebhookPort:
     return WebhookPort(url, secret, timeout_s=timeout_s, connections=4, now=lambda: NOW)
 
 
-async def sent(gateway: Gateway, timeout_s: float = 5) -> Answer:
+async def sent(gateway: Gateway, timeout_s: float = PATIENCE_S) -> Answer:
     async with serving(gateway):
         port = port_to(gateway.url, timeout_s)
         try:

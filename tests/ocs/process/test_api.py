@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from tests.catalogue import CATALOGUE
-from tests.conftest import RedisServer
+from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
@@ -89,6 +89,33 @@ def api(own_redis: RedisServer, tmp_path: Path) -> Iterator[Api]:
     made = Api(tmp_path, own_redis.url)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
+    server = RedisServer(SYSTEM_REDIS, tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="module")
+def one_api(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """For all tests that leave it as it was: one takes two seconds of the processor to start."""
+    made = Api(tmp_path_factory.mktemp("api"), shared_redis.url)
+    made.wait_ready()
+    yield made
+    assert made.end() == 0
+
+
+@pytest.fixture(scope="module")
+def small_api(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """As `one_api`, with 20 connections."""
+    made = Api(tmp_path_factory.mktemp("api"), shared_redis.url, "max_connections = 20\n")
+    made.wait_ready()
+    yield made
+    assert made.end() == 0
 
 
 def call(api: Api, path: str, key: str = "", context: ssl.SSLContext | None = None) -> tuple[int, dict[str, Any]]:
@@ -219,19 +246,15 @@ REFUSED_BODY = b"POST /v1/accounts HTTP/1.1\r\nHost: localhost\r\nContent-Length
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nX-A: ", SLOW_BODY, REFUSED_BODY])
-def test_connections_of_clients_that_owe_octets_keep_nobody_out(
-    own_redis: RedisServer, tmp_path: Path, begun: bytes
-) -> None:
-    api, slow = Api(tmp_path, own_redis.url, "max_connections = 20\n"), []
+def test_connections_of_clients_that_owe_octets_keep_nobody_out(small_api: Api, begun: bytes) -> None:
+    slow = []
     try:
-        api.wait_ready()
-        slow = [Client(api, begun) for _ in range(50)]
+        slow = [Client(small_api, begun) for _ in range(50)]
         for _ in range(30):
-            assert Client(api, HEALTH).answer().startswith(b"HTTP/1.1 200")
+            assert Client(small_api, HEALTH).answer().startswith(b"HTTP/1.1 200")
     finally:
         for each in slow:
             each.socket.close()
-        assert api.end() == 0
 
 
 @pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
@@ -289,9 +312,8 @@ def test_connections_whose_answers_are_under_way_are_kept_and_further_ones_told(
     ],
     ids=["address", "header", "headers", "complete"],
 )
-def test_the_head_of_a_request_has_a_limit(api: Api, head: bytes) -> None:
-    api.wait_ready()
-    client = Client(api)
+def test_the_head_of_a_request_has_a_limit(one_api: Api, head: bytes) -> None:
+    client = Client(one_api)
     for begin in range(0, len(head), 1_000):
         try:
             client.socket.sendall(head[begin : begin + 1_000])
@@ -300,18 +322,16 @@ def test_the_head_of_a_request_has_a_limit(api: Api, head: bytes) -> None:
         time.sleep(0.001)
     answer = client.answer()
     assert answer.startswith(b"HTTP/1.1 431") and b'"code":"head_too_large"' in answer
-    assert call(api, "/health")[0] == 200
+    assert call(one_api, "/health")[0] == 200
 
 
-def test_many_requests_on_a_connection_have_each_their_limit(api: Api) -> None:
-    api.wait_ready()
+def test_many_requests_on_a_connection_have_each_their_limit(one_api: Api) -> None:
     request = HEALTH.replace(b"close", b"keep-alive\r\nX-A: " + b"a" * 20_000)
-    answer = Client(api, request * 5 + HEALTH).answer()
+    answer = Client(one_api, request * 5 + HEALTH).answer()
     assert answer.count(b"HTTP/1.1 200") == 6
 
 
-def test_what_is_no_http_is_told_and_not_logged(api: Api) -> None:
-    api.wait_ready()
-    answer = Client(api, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").answer()
+def test_what_is_no_http_is_told_and_not_logged(one_api: Api) -> None:
+    answer = Client(one_api, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").answer()
     assert answer.startswith(b"HTTP/1.1 400") and b'"code":"not_http"' in answer
-    assert "Invalid HTTP" not in (api.folder / "log").read_text(encoding="utf-8")
+    assert "Invalid HTTP" not in (one_api.folder / "log").read_text(encoding="utf-8")

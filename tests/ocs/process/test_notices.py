@@ -41,8 +41,8 @@ def sent(server: Server) -> list[tuple[str, str]]:
 @rule("HOT-NOT-1", "HOT-NOT-2")
 def test_the_server_tells_subscribers_once(tmp_path: Path, start: Starts) -> None:
     quiet = {"OCS_SERVER_CATALOGUE": str(without_quiet_hours(tmp_path))}
-    server = start(tmp_path, CONFIG, **quiet)
-    server.wait_whole()
+    server = start(tmp_path, CONFIG.replace("workers = 2", "workers = 1"), OCS_API_LISTEN="", **quiet)
+    wait_for(lambda: "ready:" in server.text())
     number = "38668100000"
     opening = "--imsi", "293400000000000", "--package", "MAXI", "--credit", "20"
     ocs(server, "account", "create", "--msisdn", number, *opening)

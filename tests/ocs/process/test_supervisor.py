@@ -194,8 +194,13 @@ def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) ->
     assert "Traceback" not in server.text()
 
 
-def test_commands_use_the_running_servers_redis(server: Server) -> None:
+def test_commands_use_the_running_servers_redis_and_a_second_server_does_not(server: Server, start: Starts) -> None:
     server.wait_whole()
+    second = start(server.folder)
+    assert second.process.wait(PATIENCE_S) == 1
+    second.log.close()
+    assert "another ocs server uses it" in server.text()
+    assert server.health()[0] == 200
 
     def ocs(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -392,15 +397,6 @@ def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
             if not data:
                 raise EOFError
         return code_of(frames[0])
-
-
-def test_two_servers_do_not_share_a_folder(server: Server, start: Starts) -> None:
-    server.wait_whole()
-    second = start(server.folder)
-    assert second.process.wait(PATIENCE_S) == 1
-    second.log.close()
-    assert "another ocs server uses it" in server.text()
-    assert server.health()[0] == 200
 
 
 def test_a_mistake_in_the_catalogue_stops_the_start(tmp_path: Path, start: Starts) -> None:
