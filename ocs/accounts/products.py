@@ -19,7 +19,7 @@ from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.tries import Tries
 from ocs.ledger.contract.operations import AccountLedger
-from ocs.ledger.contract.views import AccountView, SubscriptionState
+from ocs.ledger.contract.views import AccountView, SubscriptionState, SubscriptionView
 from ocs.policy import packs, tariffs
 from ocs.policy.decisions import Buy, End, Follow, Plan, Refused
 from ocs.policy.groups import CARE, Actor, Payer, payer_of
@@ -184,6 +184,13 @@ class ProductOperations:
         return payer
 
     async def _view(self, msisdn: Msisdn) -> AccountView:
+        """As of now: an order right after the end of a period is judged by what follows, as if the sweep had run."""
+        view = (await self._accounts.read(msisdn)).view
+        now = self._now()
+        if not any(_is_due(each, now) for each in view.subscriptions):
+            return view
+        with raising_refused():
+            await self._ledger.sweep(view.account_id, **when_of(self._sold.when(now)))
         return (await self._accounts.read(msisdn)).view
 
     async def _order(
@@ -220,6 +227,12 @@ class ProductOperations:
             return _applied_before(await self._ledger.read(view.account_id, **when), reference)
         state = "planned" if starts_at else "armed" if armed else "active"
         return Ordered(applied, state, starts_at or (0 if armed else now))
+
+
+def _is_due(held: SubscriptionView, now: int) -> bool:
+    """Its period has ended, or should have begun, and the sweep has not come yet."""
+    due = held.starts_at if held.state is SubscriptionState.PLANNED else held.ends_at
+    return 0 < due <= now and held.state not in (SubscriptionState.ARMED, SubscriptionState.UNPAID)
 
 
 def _applied_before(view: AccountView | None, reference: Reference) -> Ordered:

@@ -317,6 +317,22 @@ async def test_one_change_of_the_tariff_is_planned_at_a_time(world: World) -> No
     assert await user.credit() == (6000 - 699 - 999) * 10_000
 
 
+@rule("HOT-PKG-6")
+async def test_an_order_right_after_a_period_is_judged_by_what_follows(world: World) -> None:
+    """The sweep has not come yet."""
+    await world.price_lists(FIXED.replace("[package.MINI]\n", '[package.MINI]\nchange = "period-end"\n'))
+    user = await world.subscriber(60, "MAXI")
+    shop = Shop(user)
+    assert (await shop.change("MINI")).state == "next"
+    world.now += 30 * DAY_S + 2
+    assert await refused(shop.change("MINI")) == "same"
+    assert await user.credit() == (6000 - 999 - 699) * 10_000
+    assert (await shop.change("MAXI")).state == "active"
+    world.now += 30 * DAY_S + 2
+    assert await refused(shop.change("MAXI")) == "same", "it was renewed, and is paid once"
+    assert await user.credit() == (6000 - 999 - 699 - 2 * 999) * 10_000
+
+
 @rule("HOT-PKG-9", "HOT-PKG-11")
 async def test_a_planned_pack_is_void_with_a_tariff_with_which_it_is_not_sold(world: World) -> None:
     user = await world.subscriber(60, "MINI")
