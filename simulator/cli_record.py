@@ -35,7 +35,7 @@ def record_traffic(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="[CAPTURE]", help="A .pcap or .pcapng file; - = such a stream on standard input. None with --proxy."
+            metavar="CAPTURE", help="A .pcap or .pcapng file; - = such a stream on standard input. None with --proxy."
         ),
     ],
     out: Annotated[Path | None, typer.Argument(metavar="FILE", dir_okay=False, help="The recording to write.")] = None,

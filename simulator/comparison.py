@@ -89,8 +89,12 @@ def compare_runs(before: Path, after: Path) -> Comparison:
 def _read(path: Path) -> Mapping[str, object]:
     try:
         found = orjson.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ComparisonError(f"{path}: cannot be read as JSON ({error})") from error
+    except OSError as error:
+        raise ComparisonError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ComparisonError(
+            f"{path}: is no JSON: compare wants what run, load or replay print with --json"
+        ) from error
     if not isinstance(found, dict):
         raise ComparisonError(f"{path}: not the JSON of a run")
     return found

@@ -208,12 +208,11 @@ def write_recording(
                 break
         for request in recorder.finish():
             writer.write(request)
-    return finished(recorder, out, losses)
+        return finished(recorder, out, losses)
 
 
 def finished(recorder: Recorder, out: Path, losses: Losses) -> RecordingSummary:
-    """The summary of a complete file. Raises CaptureError if nothing was recorded; the file is then removed."""
+    """The summary of what was written. Raises CaptureError if that is nothing."""
     if not recorder.count:
-        out.unlink()
         raise CaptureError(f"{out}: no credit-control request (command 272 of application 4) came to the port")
     return recorder.summary(losses)

@@ -54,21 +54,25 @@ def answer_facts(answer: Answer) -> RecordedAnswer:
 
 
 class RecordingWriter:
-    """Writes a recording; complete when it is closed. A context manager."""
+    """Writes a recording. A context manager: the file is there when it ends; if it fails, what was there stays."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._part = path, path.with_name(path.name + ".part")
 
     def __enter__(self) -> RecordingWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("wb")
+        self._file = self._part.open("wb")
         self._lines = gzip.GzipFile("", "wb", mtime=0, fileobj=self._file)
         self._lines.write(orjson.dumps({"format": FORMAT, "version": VERSION}) + b"\n")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         self._lines.close()
         self._file.close()
+        if failed is None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink()
 
     def write(self, request: RecordedRequest) -> None:
         self._lines.write(_line(request))

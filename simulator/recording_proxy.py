@@ -102,7 +102,7 @@ async def record_as_proxy(
             await proxy.close()
         for request in proxy.recorder.finish():
             writer.write(request)
-    return finished(proxy.recorder, out, losses)
+        return finished(proxy.recorder, out, losses)
 
 
 class _Proxy:

@@ -138,7 +138,7 @@ class Watching:
         )
 
     def _say_begun(self, traced: Traced, hearers: int) -> None:
-        until = datetime.fromtimestamp(traced.until, self._zone).strftime("%H:%M:%S")
+        until = datetime.fromtimestamp(traced.until, self._zone).strftime("%H:%M:%S %Z")
         whom = self._msisdn if self._clear else masked_party(self._msisdn)
         _say(f"{whom} is traced until {until}; Ctrl-C ends it")
         if not hearers:

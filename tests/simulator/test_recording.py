@@ -134,6 +134,15 @@ def test_sctp_and_both_directions() -> None:
     assert {message.to_server for message in messages} == {True, False}
 
 
+def test_a_recording_that_fails_leaves_the_file_as_it_was(recorded: Path, tmp_path: Path) -> None:
+    before, bad = recorded.read_bytes(), tmp_path / "bad.pcap"
+    bad.write_bytes(b"not a capture at all")
+    for source in (bad, OPEN5GS):
+        with pytest.raises(CaptureError):
+            record(source, recorded, Pseudonyms(KEY), port=3999)
+    assert recorded.read_bytes() == before and not list(tmp_path.glob("*.part"))
+
+
 def test_a_file_that_is_no_capture(tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"not a capture at all, but long enough for its head")
     with pytest.raises(CaptureError, match="cannot be read as a capture"):

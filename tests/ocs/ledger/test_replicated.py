@@ -56,6 +56,7 @@ def primary_and_replica(folder: Path) -> Iterator[tuple[RedisServer, RedisServer
     try:
         with redis.Redis(port=primary.port) as client:
             deadline = time.monotonic() + PATIENCE_S
+            client.set("written", "before")  # so that WAIT asks for an acknowledgement
             while client.wait(1, 200) < 1:
                 assert time.monotonic() < deadline, "the replica did not come"
         yield primary, replica
@@ -74,6 +75,16 @@ async def open_account(ledger: RedisLedger, number: int = 0) -> str:
         month=MONTH,
         entropy=number + 1,
     )
+
+
+async def eventually_connected(primary: RedisServer, settings: LedgerSettings) -> RedisLedger:
+    """A short timeout may be too short for the first write."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await RedisLedger.connect(primary.url, settings)
+        except LedgerUnavailable:
+            assert time.monotonic() < deadline
 
 
 async def eventually_open(ledger: RedisLedger) -> str:
@@ -144,7 +155,7 @@ async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
 async def test_a_redis_silent_during_a_wait_is_disconnected(tmp_path: Path) -> None:
     settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=400, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
-        ledger = await RedisLedger.connect(primary.url, settings)
+        ledger = await eventually_connected(primary, settings)
         account_id = await eventually_open(ledger)
         assert replica.process is not None and primary.process is not None
         replica.process.send_signal(signal.SIGSTOP)
