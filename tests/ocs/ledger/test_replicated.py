@@ -59,6 +59,7 @@ def primary_and_replica(folder: Path) -> Iterator[tuple[RedisServer, RedisServer
             client.set("written", "before")  # so that WAIT asks for an acknowledgement
             while client.wait(1, 200) < 1:
                 assert time.monotonic() < deadline, "the replica did not come"
+            client.delete("written")
         yield primary, replica
     finally:
         replica.stop(kill=True)
