@@ -147,6 +147,7 @@ async def _serve(child: Child, container: Container) -> None:
         if server.up.is_set():
             if context is not None:
                 api = child.settings.api
+                listening.listen(BACKLOG)
                 ends.append(asyncio.create_task(accept_tls(listening, context, server, api.max_connections)))
             child.report_ready()
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -182,7 +182,9 @@ class Handshake:
 async def accept_tls(
     listening: socket.socket, context: ssl.SSLContext, server: uvicorn.Server, max_connections: int
 ) -> None:
-    """Accept connections with TLS for ever. uvicorn's server would count them only after their handshakes."""
+    """Accept connections with TLS for ever, on a socket that listens. uvicorn's server would count them only after
+    their handshakes.
+    """
     loop, config, owing = asyncio.get_running_loop(), server.config, Owing()
 
     def make(handshake: Handshake) -> Connection:
@@ -196,7 +198,6 @@ async def accept_tls(
         )
 
     throttled_log = ThrottledLog(loop.time)
-    listening.listen(config.backlog)
     listening.setblocking(False)
     while True:
         try:

@@ -15,8 +15,8 @@ from tests.faults.kills.judge import Judge
 from tests.faults.kills.run import Plan, run
 from tests.rules import rule
 
-KILLS, SEED = 15, 7
-"""A round of the killer, which has each kind of process (kills/killer.py); `make kills` has 500."""
+KILLS, SEED = 20, 7
+"""More than a round of the killer, which has each kind of process (kills/killer.py); `make kills` has 500."""
 
 
 def a_cent_more(judge: Judge) -> None:

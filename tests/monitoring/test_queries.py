@@ -104,6 +104,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         _wait_for(found, 'ocs_money_eur{part="paid_in"} > 0')
         _wait_for(found, "ocs_history_rows_total > 0")
         _wait_for(found, "ocs_sim_answers_total > 0")
+        _wait_for(found, "ocs_reconciliation_timestamp_seconds > 0")
         yield found
 
 

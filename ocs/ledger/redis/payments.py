@@ -234,8 +234,8 @@ class Payments(LedgerClient):
         for key in (keys.topups, keys.orders):
             if due := await self._ask("payment", partition, b"ZCOUNT", key, b"-inf", now):
                 count += int(due)
-                _, score = await self._ask("payment", partition, b"ZRANGE", key, 0, 0, b"WITHSCORES")
-                since.append(int(float(score)))
+                first = await self._ask("payment", partition, b"ZRANGE", key, 0, 0, b"WITHSCORES")
+                since += [int(float(score)) for score in first[1:]]  # none: another process has done it meanwhile
         return count, min(since, default=0)
 
     async def ask_again(self, account_id: str, *, now: int) -> None:

@@ -69,10 +69,13 @@ def test_a_preview_of_a_version_that_is_not_in_force(ocs_in: Ocs, tmp_path: Path
     assert "Top up now to keep using your services." in ocs_in(*words, cwd=ROOT).stdout
 
 
-def test_a_long_text_is_a_warning(ocs_in: Ocs) -> None:
-    done = ocs_in("catalogue", "check", str(CATALOGUE), cwd=ROOT)
+def test_a_long_text_is_a_warning(ocs_in: Ocs, tmp_path: Path) -> None:
+    text = CATALOGUE.read_text("utf-8").replace("V sili: 112.", "V sili: 112. " + "č" * 67)
+    (tmp_path / "long.toml").write_text(text, "utf-8")
+    done = ocs_in("catalogue", "check", str(tmp_path / "long.toml"), cwd=ROOT)
     assert done.returncode == 0
-    assert "notice.welcome.sl is up to 3 SMS long (155 characters in UCS-2)" in done.stderr
+    assert "notice.welcome.sl is up to 3 SMS long" in done.stderr
+    assert ocs_in("catalogue", "check", str(CATALOGUE), cwd=ROOT).stderr == ""
 
 
 NOW = 1_795_000_000

@@ -249,7 +249,7 @@ def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
 
 def test_without_redis_the_server_is_unhealthy_and_recovers(tmp_path: Path, start: Starts) -> None:
     """The server waits for an external Redis that is not running yet."""
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere = tmp_path / "e"  # the path of its socket must be short
     server = start(tmp_path, OCS_REDIS_URL=f"unix://{elsewhere}/redis/redis.sock")
     wait_for(lambda: server.health()[0] == 503)
     assert server.health()[1]["redis"] is False
