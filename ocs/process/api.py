@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -33,12 +32,11 @@ from ocs.process.api_connections import HEAD_TIMEOUT_S, accept_tls, connections_
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.ported_numbers import PortedNumbersReader
+from ocs.process.processes import take_spare_time
 from ocs.settings.schema import Settings, parse_listen
 
 log = logging.getLogger(__name__)
 
-NICENESS = 19
-"""Workers get the CPU first: charging has deadlines of milliseconds."""
 STOP_GRACE_S = 10
 """How long requests under way may take at the end; less than the supervisor waits."""
 BACKLOG = 1024
@@ -66,7 +64,7 @@ async def run_api(child: Child) -> None:
     """Run until asked to end. StartError: the address cannot be used."""
     if not child.settings.api.listen:
         raise StartError('api.listen = "": there is no address for the API')
-    os.nice(NICENESS)
+    take_spare_time()
     async with connected_ledger(child) as ledger:
         if ledger is not None:
             reader = CatalogueReader(child, ledger)

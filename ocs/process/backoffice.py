@@ -15,7 +15,6 @@ force that is not. Charging needs none of the loops. It runs where the housekeep
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 
 from ocs.compose import StartError
@@ -29,14 +28,12 @@ from ocs.process.back_office.retention import Retention
 from ocs.process.back_office.unfinished import Unfinished
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
-
-NICENESS = 10
-"""Workers get the CPU first."""
+from ocs.process.processes import take_spare_time
 
 
 async def run_backoffice(child: Child) -> None:
     """Run until asked to end."""
-    os.nice(NICENESS)
+    take_spare_time()
     database = Database(child)
     try:
         async with asyncio.TaskGroup() as loops:

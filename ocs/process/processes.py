@@ -12,6 +12,8 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
+SPARE_NICENESS = 19
+
 
 def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
     """Let the kernel send `signal_number` to this process when its parent ends.
@@ -50,3 +52,13 @@ def command_line(pid: int) -> list[str]:
     except OSError:
         return []
     return [word.decode(errors="replace") for word in words if word]
+
+
+def take_spare_time() -> None:
+    """This process gets only processor time that charging, which has deadlines of milliseconds, leaves: SCHED_IDLE. A
+    process of lower niceness would be waited for until its time slice ends. Where that is forbidden, niceness 19.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:
+        os.nice(SPARE_NICENESS)

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from ocs.compose import Environment
+from ocs.process import backoffice
 from ocs.process.back_office import database as database_module
 from ocs.process.back_office import loading as loading_module
 from ocs.process.back_office.database import Database
@@ -129,7 +130,7 @@ async def test_loading_begins_with_the_versions_of_the_catalogue(
 ) -> None:
     """They are in Redis: before it can be reached, nothing is loaded, but what needs SQL alone goes on."""
     monkeypatch.setattr(loading_module, "LOAD_EVERY_S", 0.01)
-    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(backoffice, "take_spare_time", lambda: None)
     passes: list[int] = []
     monkeypatch.setattr(Retention, "step", lambda self: passes.append(1))
     server = RedisServer(SYSTEM_REDIS, tmp_path)
