@@ -110,9 +110,9 @@ def usage(
     from ocs.history.tables import usage_table
 
     async def work(backend: Backend, history: History) -> None:
-        account_id, after = await backend.accounts.find(inputs.msisdn(msisdn)), None
+        view, after = (await backend.accounts.read(inputs.msisdn(msisdn))).view, None
         items: list[UsageItem] = []
-        while page := (await history.usage(account_id, period, after=after, limit=PAGE)).items:
+        while page := (await history.usage(view.ids, period, after=after, limit=PAGE)).items:
             items += page
             after = page[-1].position
         if csv:
@@ -135,7 +135,7 @@ def statement(
 
     async def work(backend: Backend, history: History) -> None:
         view = (await backend.accounts.read(inputs.msisdn(msisdn))).view
-        found = await history.statement(view.account_id, parse_month(month), view.credit_micro_eur)
+        found = await history.statement(view.ids, parse_month(month), view.credit_micro_eur)
         text = statement_table(found, times(backend))
         sys.stdout.write(text if csv else aligned(text))
 
@@ -153,8 +153,8 @@ def erase(
         raise WrongCallError("name either --msisdn or --account")
 
     async def work(backend: Backend, history: History) -> None:
-        account_id = account or await backend.accounts.find(inputs.msisdn(msisdn))
-        done = await history.erase(account_id, reason=reason)
+        ids = (account,) if account else (await backend.accounts.read(inputs.msisdn(msisdn))).view.ids
+        done = await history.erase(ids, reason=reason)
         rows, lines = counted(done.rows, "row"), counted(done.file_lines, "line")
         print(f"erased {rows}, and the other parties in {lines} of record files")
         begins = times(backend)(done.before)

@@ -107,8 +107,8 @@ def list_(
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Show notices and their state, the latest first."""
-    account_id = _account_of(msisdn, config) if msisdn else ""
-    rows, catalogue = _ask(config, lambda notices: notices.listed(account_id, state=state, limit=limit))
+    ids = _ids_of(msisdn, config) if msisdn else ()
+    rows, catalogue = _ask(config, lambda notices: notices.listed(ids, state=state, limit=limit))
     if json:
         print_json([_facts(row, catalogue) for row in rows])
         return
@@ -154,11 +154,11 @@ def _ask(config: Any, work: Callable[[NoticeService], Awaitable[T]]) -> tuple[T,
             raise FailedError(f"the database of history.url cannot be used: {error}") from None
 
 
-def _account_of(msisdn: str, config: Any) -> str:
-    number, found = inputs.msisdn(msisdn), list[str]()
+def _ids_of(msisdn: str, config: Any) -> tuple[str, ...]:
+    number, found = inputs.msisdn(msisdn), list[tuple[str, ...]]()
 
     async def work(backend: Backend) -> None:
-        found.append((await backend.accounts.read(number)).view.account_id)
+        found.append((await backend.accounts.read(number)).view.ids)
 
     with_backend(config, OpenMode.READ, work)
     return found[0]

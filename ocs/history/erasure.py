@@ -15,19 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from sqlalchemy import Connection, Engine, bindparam, delete, select
+from sqlalchemy import Engine, delete, select
 
+from ocs.history.account_ids import AccountIds, all_ids
 from ocs.history.engine import writing
 from ocs.history.periods import period_starts
 from ocs.history.position import Position
 from ocs.history.position import load as load_position
 from ocs.history.retention import erase_of
-from ocs.history.schema import MOVES, NOTICES, PERIODS
+from ocs.history.schema import NOTICES, PERIODS
 from ocs.outbox.files import record_files, sync_folder
-
-_MOVED_FROM = select(MOVES.c.moved_from).where(MOVES.c.account == bindparam("moved_to"))
-MAX_MOVES = 16
-"""Earlier ids of one account that are followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +39,10 @@ class Erased:
     """Unix seconds: later use stays for now."""
 
 
-def erase_person(engine: Engine, folder: Path, account: str, now: int) -> Erased:
+def erase_person(engine: Engine, folder: Path, ids: AccountIds, now: int) -> Erased:
     """May be called again after a failure."""
     with writing(engine) as connection:
-        accounts = account_ids(connection, account)
+        accounts = all_ids(connection, ids)
         columns = PERIODS.c.begins_at, PERIODS.c.ends_at
         query = select(*columns).where(PERIODS.c.account.in_(accounts)).order_by(PERIODS.c.begins_at)
         before = period_starts([(row[0], row[1]) for row in connection.execute(query)], now, 1)[0]
@@ -53,19 +50,6 @@ def erase_person(engine: Engine, folder: Path, account: str, now: int) -> Erased
         rows += connection.execute(delete(NOTICES).where(NOTICES.c.account.in_(accounts))).rowcount
         position = load_position(connection)
     return Erased(rows, _erase_in_files(folder, position, accounts), before)
-
-
-def account_ids(connection: Connection, account: str, earlier: Sequence[str] = ()) -> list[str]:
-    """The account's id and those that it had in other partitions, newest first. `earlier`: those that the ledger knows;
-    its last move may not be loaded yet.
-    """
-    found = list(dict.fromkeys((account, *earlier)))
-    while len(found) < MAX_MOVES:
-        moved_from = connection.execute(_MOVED_FROM, {"moved_to": found[-1]}).scalar()
-        if moved_from is None or moved_from in found:
-            break
-        found.append(moved_from)
-    return found
 
 
 def _erase_in_files(folder: Path, position: Position, accounts: Sequence[str]) -> int:

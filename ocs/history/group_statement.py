@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Connection, Text, cast, func, or_, select
 
 from ocs.accounts.backend import Backend
 from ocs.accounts.errors import RefusedError
-from ocs.history.erasure import account_ids
+from ocs.history.account_ids import AccountIds, all_ids
 from ocs.history.queries import INTERNAL, Transaction, transaction
 from ocs.history.schema import EVENTS, TRANSACTIONS, USAGE
 from ocs.history.statement import MAX_TRANSACTIONS, SOLD, TooLargeError, UseSum
@@ -59,7 +59,8 @@ class NumberMonth:
 
 @dataclass(slots=True)
 class _Membership:
-    account: str
+    ids: AccountIds
+    """As far as they are known, newest first."""
     intervals: list[Interval] = field(default_factory=list)
     since: int | None = None
 
@@ -72,11 +73,11 @@ def group_month(
     connection: Connection,
     group_id: str,
     month: int,
-    accounts: Sequence[str],
+    present: Sequence[AccountIds],
     month_of: Callable[[int], int],
 ) -> list[NumberMonth]:
-    """By account. `accounts`: the numbers of the group now; `month_of`: Unix seconds → month. TooLargeError."""
-    found = _memberships(connection, group_id, accounts)
+    """By account. `present`: the numbers of the group now; `month_of`: Unix seconds → month. TooLargeError."""
+    found = _memberships(connection, group_id, present)
     if len(found) > MAX_NUMBERS:
         raise TooLargeError(f"the group had more than {MAX_NUMBERS} numbers")
     numbers = [_number(connection, each, month) for each in found]
@@ -91,7 +92,7 @@ def _touches(number: NumberMonth, month: int, month_of: Callable[[int], int]) ->
     )
 
 
-def _memberships(connection: Connection, group_id: str, accounts: Sequence[str]) -> list[_Membership]:
+def _memberships(connection: Connection, group_id: str, present: Sequence[AccountIds]) -> list[_Membership]:
     query = (
         select(EVENTS.c.account, EVENTS.c.at, EVENTS.c.body)
         .where(EVENTS.c.kind == "group", cast(EVENTS.c.body, Text).contains(f'"{group_id}"', autoescape=True))
@@ -102,20 +103,20 @@ def _memberships(connection: Connection, group_id: str, accounts: Sequence[str])
         body = _body(text)
         if body.get("group") != group_id:
             continue
-        known = by_uid.setdefault(_uid(account), _Membership(account))
-        known.account = account
+        known = by_uid.setdefault(_uid(account), _Membership((account,)))
+        known.ids = (account,)
         if body["state"] != "left" and known.since is None:
             known.since = at
         elif body["state"] == "left" and known.since is not None:
             known.intervals.append((known.since, at))
             known.since = None
-    for account in accounts:
-        known = by_uid.setdefault(_uid(account), _Membership(account, since=0))
-        known.account = account
+    for ids in present:
+        known = by_uid.setdefault(_uid(ids[0]), _Membership(ids, since=0))
+        known.ids = ids
     for known in by_uid.values():
         if known.since is not None:
             known.intervals.append((known.since, ALWAYS[1]))
-    return sorted(by_uid.values(), key=lambda each: each.account)
+    return sorted(by_uid.values(), key=lambda each: each.ids[0])
 
 
 def _uid(account: str) -> str:
@@ -128,9 +129,9 @@ def _body(text: Any) -> dict[str, Any]:
 
 
 def _number(connection: Connection, member: _Membership, month: int) -> NumberMonth:
-    accounts = account_ids(connection, member.account)
+    accounts = all_ids(connection, member.ids)
     return NumberMonth(
-        account=member.account,
+        account=accounts[0],
         intervals=tuple(member.intervals),
         transactions=_transactions(connection, accounts, month, member.intervals),
         use=_use(connection, accounts, month, member.intervals),
@@ -258,7 +259,7 @@ async def statement_of_group(history: GroupHistory, backend: Backend, group_id: 
     catalogue = backend.catalogue
     check_is_over(month, catalogue.when(backend.environment.now())["month"])
     state = await backend.groups.read(group_id)
-    present = [view.account_id for view in state.numbers]
+    present = [view.ids for view in state.numbers]
     months = await history.group_statement(group_id, month, present, lambda at: catalogue.when(at)["month"])
     msisdns = {view.account_id: view.msisdn for view in state.numbers}
     numbers = []
@@ -276,5 +277,5 @@ class GroupHistory(Protocol):
     """The part of `ocs.history.service.History` that the statement needs."""
 
     async def group_statement(
-        self, group_id: str, month: int, accounts: Sequence[str], month_of: Callable[[int], int]
+        self, group_id: str, month: int, present: Sequence[AccountIds], month_of: Callable[[int], int]
     ) -> list[NumberMonth]: ...

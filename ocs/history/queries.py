@@ -146,10 +146,11 @@ def transactions(
     period: Period,
     *,
     kinds: Iterable[str] = (),
+    reference: str = "",
     after: Position | None = None,
     limit: int,
 ) -> list[Transaction]:
-    """By time. `kinds`: only these; none = all."""
+    """By time. `kinds`, `reference`: only these; none = all."""
     order = TRANSACTIONS.c.at, func.length(TRANSACTIONS.c.event_id), TRANSACTIONS.c.event_id
     conditions = [
         TRANSACTIONS.c.account.in_(accounts),
@@ -159,6 +160,8 @@ def transactions(
     ]
     if wanted := tuple(kinds):
         conditions.append(TRANSACTIONS.c.kind.in_(wanted))
+    if reference:
+        conditions.append(TRANSACTIONS.c.reference == reference)
     if after is not None:
         conditions.append(tuple_(*order) > after)
     query = select(TRANSACTIONS).where(and_(*conditions)).order_by(*order).limit(limit)

@@ -1,4 +1,5 @@
-"""The history as API and command line use it. Each call asks the database in a thread.
+"""The history as API and command line use it. Each call asks the database in a thread. Accounts are named by all ids
+that the ledger knows they had (`AccountView.ids`), so that use and money from before a move are found too.
 
 HistoryUnavailableError: the database cannot be used now; the ledger and charging go on without it.
 """
@@ -16,8 +17,9 @@ from sqlalchemy import Connection, Engine
 
 from ocs.accounts.errors import InputError, RefusedError
 from ocs.history import queries
+from ocs.history.account_ids import AccountIds, all_ids
 from ocs.history.engine import history_engine
-from ocs.history.erasure import Erased, account_ids, erase_person
+from ocs.history.erasure import Erased, erase_person
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.group_statement import NumberMonth, group_month
 from ocs.history.migrating import check
@@ -62,17 +64,15 @@ class History:
     def close(self) -> None:
         self.engine.dispose()
 
-    async def usage(
-        self, account_id: str, period: int = 0, *, earlier: Sequence[str] = (), after: Position | None, limit: int
-    ) -> UsagePage:
-        """Itemised use of a billing period: 0 = the current one, 1 = the one before, … (HOT-REC-1). `earlier`: ids that
-        the ledger knows the account had (`AccountView.earlier_ids`). InputError "period".
+    async def usage(self, ids: AccountIds, period: int = 0, *, after: Position | None, limit: int) -> UsagePage:
+        """Itemised use of a billing period: 0 = the current one, 1 = the one before, … (HOT-REC-1). InputError
+        "period".
         """
         if not 0 <= period <= self._past_periods:
             raise InputError("period", f"period is 0 (the current billing period) to {self._past_periods}")
 
         def read(connection: Connection) -> UsagePage:
-            accounts = account_ids(connection, account_id, earlier)
+            accounts = all_ids(connection, ids)
             its = queries.billing_periods(connection, accounts, self._now(), period + 1)[period]
             return UsagePage(its, queries.usage(connection, accounts, its, after=after, limit=limit))
 
@@ -80,29 +80,31 @@ class History:
 
     async def transactions(
         self,
-        account_id: str,
+        ids: AccountIds,
         period: Period,
         *,
         kinds: tuple[str, ...] = (),
-        earlier: Sequence[str] = (),
+        reference: str = "",
         after: Position | None,
         limit: int,
     ) -> list[Transaction]:
-        """Movements of credit that are no use, from one moment to another (Unix seconds)."""
+        """Movements of credit that are no use, from one moment to another (Unix seconds). `kinds`, `reference`: only
+        those; none = all.
+        """
 
         def read(connection: Connection) -> list[Transaction]:
-            accounts = account_ids(connection, account_id, earlier)
-            return queries.transactions(connection, accounts, period, kinds=kinds, after=after, limit=limit)
+            accounts = all_ids(connection, ids)
+            return queries.transactions(
+                connection, accounts, period, kinds=kinds, reference=reference, after=after, limit=limit
+            )
 
         return await self._read(read)
 
-    async def statement(
-        self, account_id: str, month: int, credit_micro_eur: int, earlier: Sequence[str] = ()
-    ) -> Statement:
+    async def statement(self, ids: AccountIds, month: int, credit_micro_eur: int) -> Statement:
         """Of a calendar month, such as 202611. `credit_micro_eur`: the credit now. RefusedError "too_many"."""
 
         def read(connection: Connection) -> Statement:
-            return statement(connection, account_ids(connection, account_id, earlier), month, credit_micro_eur)
+            return statement(connection, all_ids(connection, ids), month, credit_micro_eur)
 
         try:
             return await self._read(read)
@@ -110,24 +112,24 @@ class History:
             raise RefusedError("too_many", str(error)) from error
 
     async def group_statement(
-        self, group_id: str, month: int, accounts: Sequence[str], month_of: Callable[[int], int]
+        self, group_id: str, month: int, present: Sequence[AccountIds], month_of: Callable[[int], int]
     ) -> list[NumberMonth]:
         """What the numbers of a business group did in a calendar month, while they were in the group (HOT-GRP-3).
-        `accounts`: those that are in it now. RefusedError "too_many".
+        `present`: the accounts that are in it now. RefusedError "too_many".
         """
         try:
-            return await self._read(lambda connection: group_month(connection, group_id, month, accounts, month_of))
+            return await self._read(lambda connection: group_month(connection, group_id, month, present, month_of))
         except TooLargeError as error:
             raise RefusedError("too_many", str(error)) from error
 
-    async def erase(self, account_id: str, *, reason: str) -> Erased:
+    async def erase(self, ids: AccountIds, *, reason: str) -> Erased:
         """Erase what need not be kept of the person whose account it is (docs/HISTORY.md, Erasure), and journal that.
         Called again after a failure, it goes on.
         """
         now = self._now()
-        done = await self._call(lambda: erase_person(self.engine, self._records, account_id, now))
+        done = await self._call(lambda: erase_person(self.engine, self._records, ids, now))
         event = {"rows": done.rows, "file_lines": done.file_lines, "before": done.before, "reason": reason}
-        await self._ledger.note_event("erased", account_id, now=now, event=event)
+        await self._ledger.note_event("erased", ids[0], now=now, event=event)
         return done
 
     async def _read(self, work: Callable[[Connection], T]) -> T:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, Row
 from ocs.accounts.errors import InputError, RefusedError, UnknownError
 from ocs.catalogue.model import NoticeTable
 from ocs.catalogue.versions import Catalogues
+from ocs.history.account_ids import AccountIds, all_ids
 from ocs.history.engine import history_engine, writing
-from ocs.history.erasure import account_ids
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.migrating import check
 from ocs.history.service import HistoryUnavailableError
@@ -39,14 +39,14 @@ class NoticeService:
         self._engine.dispose()
 
     async def listed(
-        self, account_id: str = "", *, state: str = "", before: Position | None = None, limit: int = 100
+        self, ids: AccountIds = (), *, state: str = "", before: Position | None = None, limit: int = 100
     ) -> list[Row[Any]]:
-        """The latest first; `account_id`: "" = of all. InputError: "state"."""
+        """The latest first; `ids`: of an account; () = of all. InputError: "state"."""
         if state and state not in {*State}:
             raise InputError("state", f"state {state!r}: there are {', '.join(State)}")
 
         def read(connection: Connection) -> list[Row[Any]]:
-            accounts = account_ids(connection, account_id) if account_id else ()
+            accounts = all_ids(connection, ids)
             return queue.listed(connection, accounts=accounts, state=state, before=before, limit=limit)
 
         return await self._do(read)

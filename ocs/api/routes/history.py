@@ -53,9 +53,7 @@ async def list_usage(
     page as CSV has the next cursor in the header X-Next-Cursor.
     """
     history, view = _history(call), await _view(msisdn, call)
-    found = await history.usage(
-        view.account_id, period, earlier=view.earlier_ids, after=_after(cursor), limit=limit + 1
-    )
+    found = await history.usage(view.ids, period, after=_after(cursor), limit=limit + 1)
     items, following = found.items[:limit], _following([each.position for each in found.items], limit)
     if format == "csv":
         return _csv(usage_table(items, lambda at: _text(call, at)), following)
@@ -77,9 +75,7 @@ async def list_transactions(
     """Top-ups, packages, fees, refunds, pay-outs, transfers: all that moved the credit but use, by time (HOT-TOP-6)."""
     moments = _unix(since, 0), _unix(until, FAR_FUTURE)
     history, view = _history(call), await _view(msisdn, call)
-    found = await history.transactions(
-        view.account_id, moments, kinds=tuple(kind), earlier=view.earlier_ids, after=_after(cursor), limit=limit + 1
-    )
+    found = await history.transactions(view.ids, moments, kinds=tuple(kind), after=_after(cursor), limit=limit + 1)
     following = _following([each.position for each in found], limit)
     return Page(items=[transaction_line(each, call) for each in found[:limit]], next=following)
 
@@ -91,8 +87,8 @@ async def read_statement(
     msisdn: MsisdnPath, month: MonthPath, call: TheCall, format: Format = "json"
 ) -> StatementOfMonth | Response:
     """A calendar month: every transaction and all use, net, VAT and gross; they explain the credit (HOT-RAT-8)."""
-    view = (await call.backend.accounts.read(msisdn)).view
-    found = await _history(call).statement(view.account_id, parse_month(month), view.credit_micro_eur, view.earlier_ids)
+    history, view = _history(call), await _view(msisdn, call)
+    found = await history.statement(view.ids, parse_month(month), view.credit_micro_eur)
     if format == "csv":
         return _csv(statement_table(found, lambda at: _text(call, at)), None)
     return statement_of_month(found, call)
@@ -103,7 +99,8 @@ async def erase(msisdn: MsisdnPath, body: EraseBody, call: TheCall) -> ErasedAns
     """Erase what is known of the person and need not be kept: itemised use of past billing periods, where it was, and
     the other parties in the charging records. Money stays as long as the law wants it. May be called again.
     """
-    done = await _history(call).erase(await _account(msisdn, call), reason=body.reason)
+    history, view = _history(call), await _view(msisdn, call)
+    done = await history.erase(view.ids, reason=body.reason)
     return ErasedAnswer.model_construct(rows=done.rows, file_lines=done.file_lines, before=call.time(done.before))
 
 
@@ -116,11 +113,6 @@ def _history(call: Call) -> History:
 async def _view(msisdn: Msisdn, call: Call) -> AccountView:
     """The account of the path, with the ids that it had. UnknownError "account"."""
     return (await call.backend.accounts.read(msisdn)).view
-
-
-async def _account(msisdn: Msisdn, call: Call) -> str:
-    """Id of the account of the path. UnknownError "account"."""
-    return call.account_id or await call.backend.accounts.find(msisdn)
 
 
 def _after(cursor: str) -> Position | None:

@@ -15,6 +15,7 @@ from ocs.api.models.notices import NOTICE_ID, Language, Notice, SetLanguage
 from ocs.api.operation_route import router as operations
 from ocs.api.pages import DEFAULT_PAGE, Cursor, Limit, Page, decode, encode
 from ocs.api.problems import ProblemError
+from ocs.history.account_ids import AccountIds
 from ocs.history.service import HistoryUnavailableError
 from ocs.notices.service import NoticeService, Position
 from ocs.notices.states import State
@@ -37,7 +38,7 @@ async def list_notices(
     call: TheCall, state: StateQuery = None, limit: Limit = DEFAULT_PAGE, cursor: Cursor = ""
 ) -> Page[Notice]:
     """Notices of all subscribers, the latest first."""
-    return await _page(call, "", state, limit, cursor)
+    return await _page(call, (), state, limit, cursor)
 
 
 @router.get("/notices/{notice}", operation_id="notices.read")
@@ -58,12 +59,12 @@ async def list_notices_of_account(
 ) -> Page[Notice]:
     """What the subscriber was told, the latest first."""
     view = (await call.backend.accounts.read(msisdn)).view
-    return await _page(call, view.account_id, state, limit, cursor)
+    return await _page(call, view.ids, state, limit, cursor)
 
 
-async def _page(call: Call, account_id: str, state: State | None, limit: int, cursor: str) -> Page[Notice]:
+async def _page(call: Call, ids: AccountIds, state: State | None, limit: int, cursor: str) -> Page[Notice]:
     rows = await _notices(call).listed(
-        account_id, state=state.value if state else "", before=_position(cursor), limit=limit + 1
+        ids, state=state.value if state else "", before=_position(cursor), limit=limit + 1
     )
     shown: list[Row[tuple[object, ...]]] = rows[:limit]
     following = encode([shown[-1].created, shown[-1].id]) if len(rows) > limit else None

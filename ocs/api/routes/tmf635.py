@@ -116,9 +116,7 @@ async def _since(call: Call, view: AccountView, begin: int | None) -> list[Usage
     found: list[UsageItem] = []
     for period in range(MAX_PERIODS):
         try:
-            page = await history.usage(
-                view.account_id, period, earlier=view.earlier_ids, after=None, limit=MAX_ROWS + 1
-            )
+            page = await history.usage(view.ids, period, after=None, limit=MAX_ROWS + 1)
         except InputError:  # it is kept no more
             break
         found = [*page.items, *found]

@@ -133,10 +133,9 @@ async def _top_ups(call: Call, view: AccountView) -> list[Transaction]:
     if call.container.history is None:
         raise ProblemError("history", "this server has no history")
     found = await call.container.history.transactions(
-        view.account_id,
+        view.ids,
         (0, FAR_FUTURE),
         kinds=("topup",),
-        earlier=view.earlier_ids,
         after=None,
         limit=MAX_ROWS + 1,
     )

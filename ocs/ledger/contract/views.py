@@ -247,6 +247,11 @@ class AccountView:
     """Layout in which the document was last written."""
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """Its id and the earlier ones, newest first: the history has rows of each."""
+        return self.account_id, *self.earlier_ids
+
+    @property
     def live_sessions(self) -> tuple[SessionView, ...]:
         """Sessions that have not been given up."""
         return tuple(session for session in self.sessions if not session.released)

@@ -20,7 +20,7 @@ from ocs.notices.queue import NewNotice, Outcome
 from ocs.notices.signature import HEADER, sign
 from ocs.notices.states import State
 from ocs.settings.history_section import HistorySection
-from ocs.values.identities import by_msisdn
+from ocs.values.identities import Msisdn, by_msisdn
 from tests.conftest import RedisServer
 from tests.ocs.api.desk import FOREIGN, OWN, Desk, desk_on
 from tests.ocs.ledger.books import flush
@@ -62,6 +62,16 @@ async def fill(desk: Desk, engine: Engine) -> None:
 async def states(desk: Desk) -> dict[str, str]:
     items = (await desk.get("/v1/notices")).json()["items"]
     return {each["id"]: each["state"] for each in items}
+
+
+async def test_an_account_that_has_just_moved_keeps_its_notices(desk: Desk, engine: Engine) -> None:
+    """The database learns of the move some seconds later."""
+    await fill(desk, engine)
+    before = (await desk.get(f"/v1/accounts/{OWN}/notices")).json()
+    for partition in range(desk.ledger.partitions):
+        await desk.backend.accounts.move(Msisdn(OWN), partition=partition)
+        assert (await desk.get(f"/v1/accounts/{OWN}/notices")).json() == before
+    assert len(before["items"]) == 3
 
 
 @rule("HOT-NOT-1")

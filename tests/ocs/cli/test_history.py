@@ -92,9 +92,27 @@ def test_itemised_use_and_statement(ocs: Any, account: str) -> None:
     assert status == 2 and "'November' is no month" in error
 
 
-def test_a_person_is_erased(ocs: Any, account: str, tmp_path: Path) -> None:
-    with create_engine(f"sqlite:///{tmp_path}/data/history.sqlite").begin() as connection:
+def test_an_account_that_has_just_moved_keeps_its_history(ocs: Any, account: str, tmp_path: Path) -> None:
+    """The database learns of the move some seconds later."""
+    commands = ("history", "usage", MSISDN), ("statement", MSISDN, "2026-11")
+    before = [ocs(*each)[1] for each in commands]
+    assert "voice.home.national" in before[0] and "opened" in before[1]
+    for partition in ("2", "3"):
+        status, _, error = ocs("account", "move", MSISDN, "--partition", partition)
+        assert status == 0, error
+        assert [ocs(*each)[1] for each in commands] == before
+    make_old(tmp_path)
+    assert ocs("erase", "--msisdn", MSISDN, "--reason", "letter of today")[1].startswith("erased 1 row")
+
+
+def make_old(folder: Path) -> None:
+    """The call was in an earlier billing period."""
+    with create_engine(f"sqlite:///{folder}/data/history.sqlite").begin() as connection:
         connection.execute(text("UPDATE usage SET at = at - 9000000, started_at = started_at - 9000000"))
+
+
+def test_a_person_is_erased(ocs: Any, account: str, tmp_path: Path) -> None:
+    make_old(tmp_path)
     assert ocs("erase", "--reason", "x")[0] == 2
     status, out, error = ocs("erase", "--msisdn", MSISDN, "--reason", "letter of today")
     assert status == 0, error

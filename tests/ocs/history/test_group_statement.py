@@ -4,8 +4,6 @@ what members paid themselves (HOT-GRP-3, HOT-GRP-5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from sqlalchemy import Engine
 
@@ -20,9 +18,11 @@ MINI, PACK = 6_990_000, 7_000_000
 NOVEMBER, DECEMBER = 202611, 202612
 
 
-def month(engine: Engine, which: int, accounts: Sequence[str] = (BOSS, MEMBER)) -> dict[str, NumberMonth]:
+def month(engine: Engine, which: int, *present: str | tuple[str, ...]) -> dict[str, NumberMonth]:
+    """`present`: ids of the accounts in the group, of those that have moved the earlier ones too."""
+    ids = [(each,) if isinstance(each, str) else each for each in present or (BOSS, MEMBER)]
     with engine.connect() as connection:
-        return {each.account: each for each in group_month(connection, "g1", which, accounts, month_of)}
+        return {each.account: each for each in group_month(connection, "g1", which, ids, month_of)}
 
 
 def filled(folder: Folder) -> None:
@@ -53,7 +53,7 @@ def filled(folder: Folder) -> None:
 def test_all_transactions_of_administrator_and_members_net_vat_and_gross(engine: Engine, folder: Folder) -> None:
     filled(folder)
     load_all(engine, folder)
-    found = month(engine, NOVEMBER, (BOSS, "00-b"))
+    found = month(engine, NOVEMBER, BOSS, "00-b")
     assert set(found) == {BOSS, "00-b", LEAVER}, "who was in the group in the month, however short"
     assert [(each.kind, each.micro_eur) for each in found[BOSS].transactions] == [("transfer_out", -10_000_000)]
     member = found["00-b"]
@@ -69,7 +69,7 @@ def test_all_transactions_of_administrator_and_members_net_vat_and_gross(engine:
 def test_what_a_member_paid_itself_is_listed_apart(engine: Engine, folder: Folder) -> None:
     filled(folder)
     load_all(engine, folder)
-    member = month(engine, NOVEMBER, (BOSS, "00-b"))["00-b"]
+    member = month(engine, NOVEMBER, BOSS, "00-b")["00-b"]
     lines = [(each.kind, each.what, each.micro_eur, each.net_micro_eur) for each in member.separate]
     assert lines == [
         ("topup", "", 20_000_000, 20_000_000),
@@ -82,12 +82,22 @@ def test_what_a_member_paid_itself_is_listed_apart(engine: Engine, folder: Folde
 def test_the_months_before_and_after(engine: Engine, folder: Folder) -> None:
     filled(folder)
     load_all(engine, folder)
-    assert month(engine, 202610, (BOSS, "00-b")) == {}, "the group did not exist"
-    december = month(engine, DECEMBER, (BOSS, "00-b"))
+    assert month(engine, 202610, BOSS, "00-b") == {}, "the group did not exist"
+    december = month(engine, DECEMBER, BOSS, "00-b")
     assert set(december) == {BOSS, "00-b"}
     assert [each.reference for each in december["00-b"].transactions] == ["december"]
-    new = month(engine, DECEMBER, (BOSS, "00-b", "01-e"))
+    new = month(engine, DECEMBER, BOSS, "00-b", "01-e")
     assert "01-e" in new and new["01-e"].transactions == [], "a number whose events are not loaded yet"
+
+
+@rule("HOT-GRP-3")
+def test_a_move_that_is_not_loaded_yet_takes_nothing_from_the_statement(engine: Engine, folder: Folder) -> None:
+    filled(folder)
+    load_all(engine, folder)
+    before = month(engine, NOVEMBER, BOSS, "00-b")["00-b"]
+    after = month(engine, NOVEMBER, BOSS, ("03-b", "00-b"))["03-b"]
+    assert (after.transactions, after.use, after.separate) == (before.transactions, before.use, before.separate)
+    assert before.transactions and before.use and before.separate
 
 
 @rule("HOT-GRP-3")

@@ -166,7 +166,7 @@ def test_a_person_is_erased_as_far_as_nothing_must_be_kept(engine: Engine, folde
     load_all(engine, folder)
     status = old.stat()
     before = [orjson.loads(line) for line in old.read_bytes().splitlines()]
-    done = erase_person(engine, folder.path, "03-z", at + 5)
+    done = erase_person(engine, folder.path, ("03-z",), at + 5)
     assert (done.rows, done.file_lines, done.before) == (18, 10, T0 + 9 * PERIOD_S + 1)
     mine = [row[1] for row in rows(engine, USAGE, "account", "session_id") if row[0] != "01-1"]
     assert sorted(mine) == ["s10", "s9"], "the current period stays"
@@ -179,7 +179,7 @@ def test_a_person_is_erased_as_far_as_nothing_must_be_kept(engine: Engine, folde
             assert "38641038107" in str(was) and "38641038" not in str(now)
             was["services"][0]["detail"] = now["services"][0]["detail"] = ""
         assert was == now
-    assert erase_person(engine, folder.path, "03-z", at + 6).file_lines == 0
+    assert erase_person(engine, folder.path, ("03-z",), at + 6).file_lines == 0
     load_all(engine, folder)
 
 
@@ -207,11 +207,11 @@ def test_an_erasure_that_is_interrupted_is_finished_by_the_next_one(
     before = {path: path.read_bytes() for path in files}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", ends_at_the_second)
-        erase_person(engine, folder.path, "00-0", T0 + 20 * PERIOD_S)
+        erase_person(engine, folder.path, ("00-0",), T0 + 20 * PERIOD_S)
     assert [path.read_bytes() != before[path] for path in files] == [True, False, False, False]
     assert files[1].with_suffix(".new").exists()
     files[1].with_suffix(".new").rename(files[3].with_suffix(".new"))
-    done = erase_person(engine, folder.path, "00-0", T0 + 20 * PERIOD_S)
+    done = erase_person(engine, folder.path, ("00-0",), T0 + 20 * PERIOD_S)
     assert done.file_lines == 2
     assert all(b"38641038" not in path.read_bytes() for path in files)
     assert not list(folder.path.glob("*.new"))

@@ -51,7 +51,7 @@ async def test_itemised_use_of_each_billing_period(engine: Engine, folder: Folde
     load_all(engine, folder)
     history = service(engine, folder, T0 + 5 * PERIOD_S + HOUR)
     for period in range(4):
-        page = await history.usage("01-a", period, after=None, limit=50)
+        page = await history.usage(("01-a",), period, after=None, limit=50)
         begins_at = T0 + (5 - period) * PERIOD_S + 1
         assert page.period == (begins_at, T0 + 5 * PERIOD_S + HOUR + 1 if not period else begins_at + PERIOD_S)
         number = 5 - period
@@ -60,8 +60,8 @@ async def test_itemised_use_of_each_billing_period(engine: Engine, folder: Folde
     assert (first.party, first.micro_eur, first.rate) == ("tel:+38641038xxx", 7, "voice.home.national")
     for wrong in (-1, 4):
         with pytest.raises(InputError, match=r"period is 0 .* to 3"):
-            await history.usage("01-a", wrong, after=None, limit=50)
-    assert (await history.usage("99-z", 0, after=None, limit=50)).items == []
+            await history.usage(("01-a",), wrong, after=None, limit=50)
+    assert (await history.usage(("99-z",), 0, after=None, limit=50)).items == []
 
 
 async def test_pages_show_each_row_once(engine: Engine, folder: Folder) -> None:
@@ -83,16 +83,16 @@ async def test_pages_show_each_row_once(engine: Engine, folder: Folder) -> None:
     load_all(engine, folder)
     history, seen, amounts = service(engine, folder, T0 + DAY), list[str](), list[int]()
     after = None
-    while items := (await history.usage("02-b", 0, after=after, limit=7)).items:
+    while items := (await history.usage(("02-b",), 0, after=after, limit=7)).items:
         seen += [each.session_id for each in items]
         after = items[-1].position
     assert sorted(seen) == sorted([*(f"s{number}" for number in range(25)), "last"])
     after = None
-    while found := await history.transactions("02-b", (T0, T0 + DAY), after=after, limit=4):
+    while found := await history.transactions(("02-b",), (T0, T0 + DAY), after=after, limit=4):
         amounts += [each.micro_eur for each in found]
         after = found[-1].position
     assert amounts == [*range(10, 35), 77], "in the order of the events; moves are internal"
-    only = await history.transactions("02-b", (T0, T0 + 1), kinds=("package",), after=None, limit=4)
+    only = await history.transactions(("02-b",), (T0, T0 + 1), kinds=("package",), after=None, limit=4)
     assert only == []
 
 
@@ -118,7 +118,7 @@ async def test_a_statement_has_net_vat_and_gross_and_explains_the_credit(engine:
     )  # fmt: skip
     load_all(engine, folder)
     history = service(engine, folder, T0 + DAY)
-    november = await history.statement("01-a", 202611, journal.credit["01-a"])
+    november = await history.statement(("01-a",), 202611, journal.credit["01-a"])
     assert november.opening_micro_eur == 0
     assert november.closing_micro_eur == 30_000_000 - 9_990_000 - 622_000 + 61_000 - 244_000
     assert november.transactions[2].what == "p", "the session of the refunded debit"
@@ -135,13 +135,13 @@ async def test_a_statement_has_net_vat_and_gross_and_explains_the_credit(engine:
     assert november.is_itemised and november.difference_micro_eur == 0
     gross = 9_990_000 + 622_000 - 61_000
     assert november.sold_micro_eur == (net + net_micro_eur(500_000, 22) + 100_000 - 50_000, gross)
-    december = await history.statement("01-a", 202612, 0)
+    december = await history.statement(("01-a",), 202612, 0)
     assert december.opening_micro_eur == november.closing_micro_eur
     assert december.closing_micro_eur == journal.credit["01-a"]
     assert (december.recorded_micro_eur, december.unrecorded_micro_eur) == (305_000, -244_000)
-    january = await history.statement("01-a", 202701, 0)
+    january = await history.statement(("01-a",), 202701, 0)
     assert january.opening_micro_eur == january.closing_micro_eur == journal.credit["01-a"]
-    assert (await history.statement("77-x", 202611, 4_711)).closing_micro_eur == 4_711
+    assert (await history.statement(("77-x",), 202611, 4_711)).closing_micro_eur == 4_711
 
 
 STEPS = st.lists(
@@ -204,7 +204,7 @@ async def test_a_person_is_erased_and_that_is_journalled(engine: Engine, folder:
     load_all(engine, folder)
     now = T0 + 2 * PERIOD_S
     history = History(engine, folder.path, noted, lambda: now, past_periods=3)
-    done = await history.erase("01-a", reason="asked in writing")
+    done = await history.erase(("01-a",), reason="asked in writing")
     assert done.rows == 1
     event = {"rows": 1, "file_lines": 0, "before": now - PERIOD_S, "reason": "asked in writing"}
     assert noted.events == [("erased", "01-a", now, event)]
@@ -216,7 +216,7 @@ async def test_a_database_that_cannot_be_used_is_an_error_of_its_own(tmp_path: P
         engine = history_engine(section, tmp_path)
         history = History(engine, tmp_path, Noted(), lambda: T0, past_periods=3)
         with pytest.raises(HistoryUnavailableError, match=r"connection is bad|has no tables of this version"):
-            await history.usage("01-a", after=None, limit=1)
+            await history.usage(("01-a",), after=None, limit=1)
         engine.dispose()
 
 
@@ -238,7 +238,7 @@ async def test_what_a_separate_account_pays_is_listed_and_moves_no_credit(engine
         journal.line("01-a", "separate", T0 + 4, open=0, separate_out=5_000, credit_in=5_000),
     )
     load_all(engine, folder)
-    found = await service(engine, folder, T0 + DAY).statement("01-a", 202611, 0)
+    found = await service(engine, folder, T0 + DAY).statement(("01-a",), 202611, 0)
     seen = [(each.kind, each.gross_micro_eur, each.separate_micro_eur) for each in found.transactions]
     assert seen == [
         ("topup", 9_000_000, 0),
@@ -261,5 +261,5 @@ async def test_a_rollback_of_the_ledger_leaves_a_difference_that_is_told(engine:
     journal.credit["01-a"] = 1_000_000  # the ledger has lost two of them
     folder.append(journal.line("01-a", "topup", T0 + 9, credit_in=500_000))
     load_all(engine, folder)
-    found = await service(engine, folder, T0 + DAY).statement("01-a", 202611, 0)
+    found = await service(engine, folder, T0 + DAY).statement(("01-a",), 202611, 0)
     assert (found.closing_micro_eur, found.difference_micro_eur) == (3_500_000, -2_000_000)

@@ -223,5 +223,5 @@ def test_what_waits_is_measured(engine: Engine) -> None:
 
 def test_an_erased_person_has_no_notices(engine: Engine, tmp_path: Path) -> None:
     put(engine, NOTICE, replace(NOTICE, event_id="p1-2", account="1-b"))
-    erased = erase_person(engine, tmp_path, "1-a", NOW)
+    erased = erase_person(engine, tmp_path, ("1-a",), NOW)
     assert erased.rows == 1 and list(states(engine)) == ["p1-2.topup"]
