@@ -18,6 +18,7 @@ from ocs.api.call import Call, TheCall
 from ocs.api.problems import ProblemError
 from ocs.api.rights import Role
 from ocs.api.tmf.balance import CREDIT, Balances, account_of, eur, number_of, reference_of, split_id, top_up_id
+from ocs.api.tmf.dates import EVER, Dates, asked
 from ocs.api.tmf.listing import (
     COUNTED,
     DEFAULT_LIMIT,
@@ -53,8 +54,6 @@ router = tmf_router("prepayBalanceManagement/v4", "TMF654 Prepay Balance")
 
 NUMBER = "logicalResource.id"
 """The filter that names the subscriber."""
-FAR_FUTURE = 2**40
-"""Unix seconds."""
 MADE: dict[str, Any] = {"status_code": 201, "response_model": None}
 
 
@@ -123,21 +122,17 @@ async def read_top_up(request: Request, id: str, call: TheCall, fields: Fields =
     """One top-up, seconds after it was made."""
     msisdn, rest = split_id(id, "top_up")
     view, wanted = (await _seen(call, msisdn)).view, reference_of(rest)
-    for each in await _top_ups(call, view) if wanted else ():
-        if each.reference == wanted:
-            return one(_balances(request, call).top_up(view, each), fields)
+    for each in await _top_ups(call, view, wanted) if wanted else ():
+        return one(_balances(request, call).top_up(view, each), fields)
     raise UnknownError("top_up", f"there is no top-up {id}, or it is not listed yet")
 
 
-async def _top_ups(call: Call, view: AccountView) -> list[Transaction]:
+async def _top_ups(call: Call, view: AccountView, reference: str = "") -> list[Transaction]:
+    """`reference`: only of this one; "" = all."""
     if call.container.history is None:
         raise ProblemError("history", "this server has no history")
     found = await call.container.history.transactions(
-        view.ids,
-        (0, FAR_FUTURE),
-        kinds=("topup",),
-        after=None,
-        limit=MAX_ROWS + 1,
+        view.ids, EVER, kinds=("topup",), reference=reference, after=None, limit=MAX_ROWS + 1
     )
     check_rows(found)
     return found
@@ -151,7 +146,7 @@ async def _top_ups(call: Call, view: AccountView) -> list[Transaction]:
 )
 async def top_up(request: Request, body: TopupBalanceCreate, call: TheCall) -> Response:
     """Add credit by a payment, or by a voucher, once per Idempotency-Key (HOT-TOP-1)."""
-    msisdn = await _subject(body, call)
+    msisdn, when = await _subject(body, call), await asked(call)
     if body.voucher is not None:
         redeemed = await redeem_voucher(call, msisdn, body.voucher)
         done, micro_eur, reference = redeemed.applied, redeemed.value_micro_eur, redeemed.reference
@@ -165,8 +160,8 @@ async def top_up(request: Request, body: TopupBalanceCreate, call: TheCall) -> R
         call.applied(applied.applied)
         done = applied.applied
     view = (await call.backend.accounts.read(msisdn)).view
-    id_ = top_up_id(msisdn, reference)
-    made = _made(request, call, view, "topupBalance", id_, done=done)
+    dates = await when.dates(call, view, "topup", reference, applied=done)
+    made = _made(request, call, view, "topupBalance", top_up_id(msisdn, reference), dates)
     return one(TopupBalance(**made, channel=_channel(channel), amount=eur(micro_eur), is_auto_topup=False), "", 201)
 
 
@@ -178,12 +173,14 @@ async def adjust(request: Request, body: AdjustBalanceCreate, call: TheCall) -> 
     away by hand.
     """
     msisdn, micro_eur, reference = await _subject(body, call), _amount(body), call.reference()
+    when = await asked(call)
     applied = await call.backend.accounts.top_up(
         msisdn, amount_micro_eur=micro_eur, reference=reference, channel=Channel.CARE
     )
     call.applied(applied.applied)
     view = (await call.backend.accounts.read(msisdn)).view
-    made = _made(request, call, view, "adjustBalance", top_up_id(msisdn, reference), done=applied.applied)
+    dates = await when.dates(call, view, "topup", reference, applied=applied.applied)
+    made = _made(request, call, view, "adjustBalance", top_up_id(msisdn, reference), dates)
     adjusted = AdjustBalance(
         **made, adjust_type="oneTime", amount=eur(micro_eur), reason=body.reason, channel=_channel(Channel.CARE)
     )
@@ -201,11 +198,12 @@ async def transfer(request: Request, body: TransferBalanceCreate, call: TheCall)
     await call.may_see(receiver)
     if body.receiver_bucket is not None and body.receiver_bucket.id != f"{receiver}.{CREDIT}":
         raise ProblemError("invalid", "receiverBucket is not the credit of receiverLogicalResource")
-    micro_eur, reference = _amount(body), call.reference()
+    micro_eur, reference, when = _amount(body), call.reference(), await asked(call)
     done = await call.backend.transfers.transfer(sender, to=receiver, amount_micro_eur=micro_eur, reference=reference)
     call.applied(done.applied)
     view = (await call.backend.accounts.read(sender)).view
-    made = _made(request, call, view, "transferBalance", top_up_id(sender, reference), done=done.applied)
+    dates = await when.dates(call, view, "transfer_out", reference, applied=done.applied)
+    made = _made(request, call, view, "transferBalance", top_up_id(sender, reference), dates)
     moved = TransferBalance(
         **made,
         amount=eur(micro_eur),
@@ -264,16 +262,15 @@ def _channel(channel: Channel) -> Reference:
     return Reference(id=channel.value, name=channel.value)
 
 
-def _made(request: Request, call: Call, view: AccountView, kind: str, id_: str, *, done: bool) -> dict[str, Any]:
-    """What all changes answer. The time of one that was done before is in the list of top-ups."""
-    at = call.time(call.backend.environment.now()) if done else None
+def _made(request: Request, call: Call, view: AccountView, kind: str, id_: str, dates: Dates) -> dict[str, Any]:
+    """What all changes answer."""
     balances = _balances(request, call)
     return {
         "id": id_,
         "href": balances.href(kind, id_),
         "bucket": balances.bucket_ref(f"{view.msisdn}.{CREDIT}"),
-        "requested_date": at,
-        "confirmation_date": at,
+        "requested_date": call.time(dates.requested),
+        "confirmation_date": call.time(dates.confirmed),
         "logical_resource": [number_of(view.msisdn)],
         "party_account": account_of(view),
         "status": "completed",

@@ -178,6 +178,7 @@ def top_up_id(msisdn: str, reference: str) -> str:
 def reference_of(text: str) -> str:
     """The reference in the rest of an id; "" = it has none."""
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+        found = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+        return found if found.isprintable() else ""
     except (binascii.Error, ValueError):
         return ""

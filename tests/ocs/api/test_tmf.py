@@ -136,6 +136,28 @@ async def test_a_top_up_is_made_once(desk: Desk) -> None:
     assert ("tmf654.createTopupBalance", "shop", 201) in [(each["op"], each["role"], each["status"]) for each in trail]
 
 
+async def test_a_repetition_after_the_answer_was_forgotten_says_when_it_was_done(desk: Desk, tmp_path: Path) -> None:
+    """Answers are kept for a week, references for a year: then the history knows when."""
+    body = {"amount": {"amount": 3, "units": "EUR"}, "logicalResource": [{"id": OWN}], "usageType": "monetary"}
+    made = await desk.post(f"{BALANCE}/topupBalance", once="old", json=body)
+    reference = (await desk.events("topup"))[-1].body["ref"]
+    partition, key = desk.ledger._answer_key(reference.removeprefix("api:"))
+    for name in (key, key + b":plan"):
+        assert await desk.ledger._ask("api", partition, b"DEL", name) == 1
+    assert desk.container.history is not None
+    journal, folder, account = Journal(100), Folder(tmp_path / "records"), await desk.backend.accounts.find(OWN)
+    journal.roll_back(int(account.partition("-")[0]), epoch=0, sequence=1_000)  # after what is loaded
+    at = desk.backend.environment.now() - 8 * DAY
+    folder.append(journal.line(account, "topup", at, credit_in=3_000_000, ref=reference, channel="care"))
+    load_all(desk.container.history.engine, folder, months=desk.backend.catalogue.month_of)
+    again = await desk.post(f"{BALANCE}/topupBalance", once="old", json=body)
+    then = desk.container.time(at)
+    assert then is not None
+    dates = {"requestedDate": then.isoformat(), "confirmationDate": then.isoformat()}
+    assert again.json() == {**made.json(), **dates} and again.headers["Idempotent-Replayed"] == "true"
+    assert (await desk.get(f"/v1/accounts/{OWN}")).json()["credit"] == "23.00"
+
+
 @rule("HOT-TOP-2", "HOT-TOP-3")
 async def test_a_voucher_tops_up(desk: Desk, tmp_path: Path) -> None:
     file = tmp_path / "v.csv"
@@ -196,8 +218,9 @@ async def test_all_top_ups_are_listed(desk: Desk) -> None:
     assert late == rows[8:]
     one = await desk.get(httpx.URL(rows[0]["href"]).path)
     assert exact(one) == rows[0]
-    missing = await desk.get(f"{BALANCE}/topupBalance/{OWN}.xyz")
-    assert (missing.status_code, missing.json()["code"]) == (404, "top_up")
+    for unknown in ("xyz", "eAB5", "4pa1"):  # the second has a NUL, which PostgreSQL compares with nothing
+        missing = await desk.get(f"{BALANCE}/topupBalance/{OWN}.{unknown}")
+        assert (missing.status_code, missing.json()["code"]) == (404, "top_up")
 
 
 async def test_customer_care_adjusts(desk: Desk) -> None:
