@@ -14,8 +14,10 @@ from simulator.errors import SimulatorError
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 30.0
 ATTEMPTS = 5
-"""Of a request that got no answer, or 503; with the same Idempotency-Key it is done once."""
+"""Of a request that got no answer, 429 or 503; with the same Idempotency-Key it is done once."""
 PAUSE_S = 0.5
+MAX_PAUSE_S = 10.0
+_LATER = (http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE)
 
 
 class ApiError(SimulatorError):
@@ -60,27 +62,29 @@ class ApiClient:
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         octets = b"" if body is None else json.dumps(body).encode()
         headers = self._headers | ({"Idempotency-Key": uuid.uuid4().hex} if method != "GET" else {})
-        said, status = "no answer", 0
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(PAUSE_S)
+        said, status, pause = "no answer", 0, 0.0
+        for _ in range(ATTEMPTS):
+            time.sleep(pause)
+            pause = PAUSE_S
             try:
-                status, answer = self._exchange(method, f"/v1{path}", octets, headers)
+                status, answer, later = self._exchange(method, f"/v1{path}", octets, headers)
             except (OSError, http.client.HTTPException) as error:
                 said, status = str(error) or type(error).__name__, 0
                 continue
             if status // 100 == 2:
                 return json.loads(answer) if answer else None
             said = f"{status} {answer.decode('utf-8', 'replace')}"
-            if status != http.client.SERVICE_UNAVAILABLE:
+            if status not in _LATER:
                 break
+            pause = min(float(later), MAX_PAUSE_S) if later.isdecimal() else PAUSE_S
         raise ApiError(f"{method} {path}: {said}", status)
 
-    def _exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
+        """Status, body, Retry-After ("" = none)."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         try:
             connection.request(method, path, body or None, dict(headers))
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.read(), answer.headers.get("Retry-After", "")
         finally:
             connection.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import shutil
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -38,8 +37,6 @@ from simulator.tally import SessionReport
 from simulator.wholesale import write_wholesale
 
 DIAMETER_PORT, API_PORT = 3868, 8080
-COMMANDS_AT_ONCE = 2
-"""Parallel `ocs account limit` calls; each is a process."""
 CAPTURED_REALM = "localdomain"
 CAPTURED_HOSTS = ("smf.localdomain", "scscf.localdomain")
 """Origin-Hosts of the shipped captures."""
@@ -160,20 +157,10 @@ def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], net
 
 
 def provision(plan: Plan, config: Path, folder: Path, console: Console) -> None:
-    """Accounts by `ocs account import`, low spending limits by `ocs account limit`."""
+    """Accounts by `ocs account import`."""
     path = folder / "subscribers.csv"
     write_subscribers(path, plan.subscribers)
     console.print(ocs(["account", "import", str(path)], config).strip())
-    limited = [one for one in plan.subscribers if one.limit]
-
-    def limit(one: Subscriber) -> None:
-        ocs(["account", "limit", one.msisdn, "--amount", one.limit], config)
-
-    with ThreadPoolExecutor(COMMANDS_AT_ONCE) as pool:
-        for _ in pool.map(limit, limited):
-            pass
-    if limited:
-        console.print(f"{len(limited)} accounts got a low spending limit")
 
 
 def key_maker(config: Path) -> MakeKey:

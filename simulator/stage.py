@@ -39,7 +39,6 @@ OPENINGS = 5
 """Most moments before the run at which accounts are opened."""
 PARTITIONS = 64
 CLOCK = "clock"
-SPENDING_LIMIT = "limit"
 VOUCHERS_LAST_DAYS = 400
 
 
@@ -131,10 +130,7 @@ def _provision(plan: Plan, scenario: Scenario, config: Path, folder: Path, clock
 
 
 def _set_up(plan: Plan, api: ApiClient) -> None:
-    """Spending limits, and pools of second SIMs."""
-    for one in plan.subscribers:
-        if one.limit:
-            api.put(f"/accounts/{one.msisdn}/limits/{SPENDING_LIMIT}", {"limit": one.limit})
+    """Pools of second SIMs."""
     for owner, second in plan.pools:
         api.post(f"/accounts/{owner}/pool", {"name": f"sims-{owner}"})
         api.post(f"/accounts/{second}/pool/join", {"of": owner})

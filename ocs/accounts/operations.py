@@ -23,7 +23,14 @@ from ocs.policy.commitments import last_shares
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import When, when_of
-from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms
+from ocs.values.products import (
+    DEFAULT_LIMIT_MICRO_EUR,
+    LIMIT_COUNTER,
+    MONTHLY_LIMIT,
+    BenefitShare,
+    CounterTerms,
+    PackageTerms,
+)
 from ocs.values.top_ups import Channel
 from ocs.values.use import BARS, BarName
 
@@ -198,8 +205,11 @@ class AccountOperations:
         package: PackageTerms | None,
         unused: bool = False,
         puk: str = "",
+        limit_micro_eur: int | None = DEFAULT_LIMIT_MICRO_EUR,
     ) -> str:
-        """Open an account as `open` does, and return only its id. Saves a round trip, for imports."""
+        """Open an account as `open` does, and return only its id. Saves a round trip, for imports.
+        `limit_micro_eur`: its spending limit (HOT-CC-1), None = none.
+        """
         stored = await self.hashed(puk) if puk else ("", "")
         with raising_refused():
             return await self._ledger.open_account(
@@ -210,6 +220,7 @@ class AccountOperations:
                 entropy=self._entropy(),
                 unused=unused,
                 puk=stored,
+                limit_micro_eur=limit_micro_eur,
                 **self._when(),
             )
 

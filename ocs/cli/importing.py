@@ -1,4 +1,5 @@
-"""`ocs account import FILE.csv`: opens many accounts. Columns: msisdn, imsi, package, credit, and puk or not.
+"""`ocs account import FILE.csv`: opens many accounts. Columns: msisdn, imsi, package, credit; puk and limit if
+there are some.
 
 A bad row is reported with its line and the reason, and the other rows are imported. With --all-or-nothing every row is
 checked first, against the file, the catalogue and the ledger; one bad row, and nothing is imported.
@@ -10,7 +11,7 @@ import asyncio
 import csv
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -32,11 +33,11 @@ from ocs.cli.common import (
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.csv_text import decimal_point, dict_reader
 from ocs.values.identities import Imsi, Msisdn, by_imsi, by_msisdn
-from ocs.values.products import PackageTerms
+from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR, PackageTerms
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")
-PUK = "puk"
-"""A column that may be left out: the PUK1 of the SIM (HOT-GRP-1), may be empty."""
+PUK, LIMIT = MORE_COLUMNS = ("puk", "limit")
+"""May be left out, and empty in a row: PUK1 of the SIM (HOT-GRP-1), spending limit in EUR or "off" (HOT-CC-1)."""
 BATCH = 500
 """Rows sent to Redis together."""
 MAX_SHOWN_ROWS = 50
@@ -51,6 +52,7 @@ class Row:
     package: PackageTerms | None
     credit_micro_eur: int
     puk: str = field(default="", repr=False)
+    limit_micro_eur: int | None = DEFAULT_LIMIT_MICRO_EUR
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ def import_accounts(
     skip_existing: Annotated[bool, typer.Option(help="Skip rows whose MSISDN or IMSI has an account.")] = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Open the accounts of a CSV file (columns msisdn, imsi, package, credit, and puk or not)."""
+    """Open the accounts of a CSV file (columns msisdn, imsi, package, credit, and if you like puk, limit)."""
 
     async def work(backend: Backend) -> None:
         result = ImportResult()
@@ -101,6 +103,7 @@ async def _open(backend: Backend, row: Row, result: ImportResult, skip_existing:
             credit_micro_eur=row.credit_micro_eur,
             package=row.package,
             puk=row.puk,
+            limit_micro_eur=row.limit_micro_eur,
         )
         result.opened += 1
     except RefusedError as error:
@@ -135,11 +138,11 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = dict_reader(text)
-            if set(reader.fieldnames or ()) - {PUK} != set(COLUMNS):
+            if set(reader.fieldnames or ()).difference(MORE_COLUMNS) != set(COLUMNS):
                 found = ",".join(reader.fieldnames or ())
                 raise WrongCallError(
-                    f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}, and {PUK} if "
-                    "you like, with commas, semicolons or tabs between them"
+                    f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}, and if you like "
+                    f"{' and '.join(MORE_COLUMNS)}, with commas, semicolons or tabs between them"
                 )
             for fields in reader:
                 try:
@@ -164,8 +167,9 @@ def _row(
         if subscriber_id in seen:
             raise InputError("row", f"{text} is in an earlier row too")
     seen.update(texts)
-    text = fields.get(PUK, "").strip()
-    return Row(line, msisdn, imsi, package, credit, inputs.puk(text) if text else "")
+    puk, limit = (fields.get(name, "").strip() for name in MORE_COLUMNS)
+    row = Row(line, msisdn, imsi, package, credit, inputs.puk(puk) if puk else "")
+    return replace(row, limit_micro_eur=inputs.limit(decimal_point(limit, delimiter))) if limit else row
 
 
 def _report(file: Path, result: ImportResult, all_or_nothing: bool) -> None:

@@ -11,6 +11,7 @@ from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import (
+    DEFAULT_LIMIT_MICRO_EUR,
     LIMIT_COUNTER,
     NO_SHARES,
     BenefitShare,
@@ -69,6 +70,7 @@ class AccountLedger(Protocol):
         entropy: int,
         unused: bool = False,
         puk: tuple[str, str] = ("", ""),
+        limit_micro_eur: int | None = DEFAULT_LIMIT_MICRO_EUR,
     ) -> str:
         """Open an active account. The opening credit is its first top-up and pays for the package. Returns the account
         id.
@@ -79,6 +81,8 @@ class AccountLedger(Protocol):
         `entropy`: a random 64-bit number, the part of the account id that nobody can guess.
 
         `puk`: salt and digest of the PUK1 of its SIM (`ocs.policy.puk`), "" = not known.
+
+        `limit_micro_eur`: its spending limit (HOT-CC-1), None = none.
 
         LedgerError: "exists" (number or IMSI taken), "ceiling" (HOT-ACC-7), "range".
         """

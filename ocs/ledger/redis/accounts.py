@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
@@ -17,7 +18,15 @@ from ocs.ledger.redis.subscriber_index import SubscriberIndex
 from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import DAY_S, utc_day
-from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, NO_SHARES, CounterTerms, LastShares, PackageTerms
+from ocs.values.products import (
+    DEFAULT_LIMIT_MICRO_EUR,
+    LIMIT_COUNTER,
+    MONTHLY_LIMIT,
+    NO_SHARES,
+    CounterTerms,
+    LastShares,
+    PackageTerms,
+)
 from ocs.values.top_ups import Channel
 
 REFERENCE_KEEP_S = 400 * DAY_S
@@ -50,6 +59,7 @@ class Accounts(SubscriberIndex):
         day: int = 0,
         unused: bool = False,
         puk: tuple[str, str] = ("", ""),
+        limit_micro_eur: int | None = DEFAULT_LIMIT_MICRO_EUR,
     ) -> str:
         account_id = self._keys.new_account_id(msisdn, entropy)
         arguments = {
@@ -57,7 +67,8 @@ class Accounts(SubscriberIndex):
             "imsi": imsi,
             "credit": wire.amount("credit", credit_micro_eur),
             "package": wire.package(package) if package else False,
-            "counters": [wire.counter_terms(each) for each in DEFAULT_COUNTERS],
+            "counters": [wire.counter_terms(replace(MONTHLY_LIMIT, limit=limit_micro_eur))],
+            "own_limit": limit_micro_eur != DEFAULT_LIMIT_MICRO_EUR,
             "unused": unused,
             "customer": wire.customer(puk_salt=puk[0], puk_hash=puk[1]) if puk[1] else "",
             **when(now, month, day),

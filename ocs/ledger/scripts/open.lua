@@ -2,6 +2,7 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 any
 -- ARGV  1 account id  2 msgpack map: msisdn, imsi, credit, package (`terms`, or false), counters (`counter_terms`),
+--         own_limit (the first counter's is not the default),
 --         customer (packed, or ""),
 --         unused, now, month, day, max_skew_s, life
 -- Result  "ok" (also if this account exists already), "exists" (another account has the MSISDN), "ceiling"
@@ -37,6 +38,11 @@ end
 local terms = args.package
 journal(work, {k = 'opened', credit_in = args.credit, credit = args.credit, package = terms and terms.id or '',
   unused = args.unused})
+if args.own_limit then
+  local counter = account.counters[1]
+  journal(work, {k = 'limit', counter = counter.id, limit = counter.limit, once = false})
+  journal_thresholds(work)
+end
 if terms then
   account.last_instance = account.last_instance + 1
   local subscription = new_subscription()

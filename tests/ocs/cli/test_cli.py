@@ -726,6 +726,17 @@ def test_import_of_a_spreadsheet_with_semicolons_and_decimal_commas(ocs: Call, t
     assert shown(ocs, "38668200021")["credit_micro_eur"] == 20_500_000
 
 
+@rule("HOT-CC-1")
+def test_import_takes_the_spending_limit_of_each(ocs: Call, tmp_path: Path) -> None:
+    header = "msisdn;imsi;package;credit;limit"
+    limits = ("40,50", "off", "", "much", "-1")
+    rows = (f"3866820003{n};29340008200003{n};;5;{limit}" for n, limit in enumerate(limits))
+    status, out, error = ocs("account", "import", csv_file(tmp_path, *rows, header=header))
+    assert (status, out) == (1, "3 accounts opened, 2 bad rows\n")
+    assert "line 5: 'much'" in error and "line 6: '-1'" in error
+    assert [shown(ocs, f"3866820003{n}")["limit_micro_eur"] for n in range(3)] == [40_500_000, None, 100_000_000]
+
+
 def test_import_all_or_nothing(ocs: Call, tmp_path: Path) -> None:
     good = ["38668200101,293400082000101,MAXI,20.00", "38668200102,293400082000102,MAXI,20.00"]
     status, out, error = ocs("account", "import", csv_file(tmp_path, *good, "x,y,,0"), "--all-or-nothing")

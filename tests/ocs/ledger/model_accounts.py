@@ -17,6 +17,7 @@ from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 from ocs.values.products import (
+    DEFAULT_LIMIT_MICRO_EUR,
     LIMIT_COUNTER,
     MONTHLY_LIMIT,
     NO_SHARES,
@@ -57,6 +58,7 @@ class Accounts(Books):
         entropy: int = 0,
         account_id: str = "",
         unused: bool = False,
+        limit_micro_eur: int | None = DEFAULT_LIMIT_MICRO_EUR,
     ) -> str:
         """`account_id`: the id that Redis made from number and entropy."""
         if not 0 <= credit_micro_eur <= MAX_INTEGER:
@@ -69,7 +71,7 @@ class Accounts(Books):
         until = UNUSED_UNTIL if unused else now + LIFE.active_s
         account = Account(msisdn, imsi, credit_micro_eur, until, account_id, paid_in=credit_micro_eur)
         account.state = "new" if unused else "active"
-        account.counter_of(MONTHLY_LIMIT, month, 0)
+        account.counter_of(MONTHLY_LIMIT, month, 0).limit = limit_micro_eur
         self.accounts[account_id] = account
         op = Operation(self, account_id, now, month, day)
         op.journal(
@@ -79,6 +81,10 @@ class Accounts(Books):
             package=package.id if package else "",
             unused=unused,
         )
+        if limit_micro_eur != DEFAULT_LIMIT_MICRO_EUR:
+            limit = -1 if limit_micro_eur is None else limit_micro_eur
+            op.journal("limit", counter=LIMIT_COUNTER, limit=limit, once=False)
+            thresholds(op)
         if package:
             terms = package if unused else agenda.in_force(op, package, now)
             subscription = agenda.new(op, terms, "")

@@ -78,11 +78,11 @@ class Sides:
     # -- accounts
 
     def open(
-        self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None, unused: bool = False
+        self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None, unused: bool = False, **more: Any
     ) -> str | None:
         entropy = next(_entropies)
         rest: dict[str, Any] = {"msisdn": msisdn, "imsi": imsi, "package": package, "entropy": entropy, **self.when}
-        rest["unused"] = unused
+        rest |= {"unused": unused, **more}
         self._say("open_account", credit_micro_eur=credit, **rest)
         account_id = self._keys.new_account_id(msisdn, entropy)
         real: str = ""

@@ -546,9 +546,11 @@ class Walk(WalkCharging):
                 self.ended[place] = account_id
                 self.debits = [each for each in self.debits if each.account_id != account_id]
                 credit = choose.pick((20_000_000, 20_000_000, 3_000_000, 0))
-                self.ids[place] = self._open(NUMBERS[place], credit, choose.pick([None, *TARIFFS]), choose.chance(40))
+                package, unused = choose.pick([None, *TARIFFS]), choose.chance(40)
+                limit = {"limit_micro_eur": choose.pick((None, 0, 2_000_000))} if choose.chance(20) else {}
+                self.ids[place] = self._open(NUMBERS[place], credit, package, unused, **limit)
 
-    def _open(self, msisdn: str, credit: int, package: Any, unused: bool) -> str:
-        account_id = self.ledgers.open(msisdn, self._fresh("29340000000"), credit, package, unused)
+    def _open(self, msisdn: str, credit: int, package: Any, unused: bool, **limit: int | None) -> str:
+        account_id = self.ledgers.open(msisdn, self._fresh("29340000000"), credit, package, unused, **limit)
         assert account_id
         return account_id

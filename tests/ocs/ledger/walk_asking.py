@@ -41,8 +41,10 @@ class Ledgers(Protocol):
     model: ModelLedger
 
     def open(
-        self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None, unused: bool = False
-    ) -> str | None: ...
+        self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None, unused: bool = False, **more: Any
+    ) -> str | None:
+        """`more`: limit_micro_eur."""
+
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
         """An operation of AccountLedger at the walk's time. Returns the LedgerError's code if it is refused."""
 
