@@ -20,6 +20,7 @@ from ocs.history.account_ids import AccountIds, all_ids
 from ocs.history.queries import INTERNAL, Transaction, transaction
 from ocs.history.schema import EVENTS, TRANSACTIONS, USAGE
 from ocs.history.statement import MAX_TRANSACTIONS, SOLD, TooLargeError, UseSum
+from ocs.values.identities import uid_of
 
 MAX_NUMBERS = 10_000
 """Numbers of a group in one month; more are refused."""
@@ -103,7 +104,7 @@ def _memberships(connection: Connection, group_id: str, present: Sequence[Accoun
         body = _body(text)
         if body.get("group") != group_id:
             continue
-        known = by_uid.setdefault(_uid(account), _Membership((account,)))
+        known = by_uid.setdefault(uid_of(account), _Membership((account,)))
         known.ids = (account,)
         if body["state"] != "left" and known.since is None:
             known.since = at
@@ -111,16 +112,12 @@ def _memberships(connection: Connection, group_id: str, present: Sequence[Accoun
             known.intervals.append((known.since, at))
             known.since = None
     for ids in present:
-        known = by_uid.setdefault(_uid(ids[0]), _Membership(ids, since=0))
+        known = by_uid.setdefault(uid_of(ids[0]), _Membership(ids, since=0))
         known.ids = ids
     for known in by_uid.values():
         if known.since is not None:
             known.intervals.append((known.since, ALWAYS[1]))
     return sorted(by_uid.values(), key=lambda each: each.ids[0])
-
-
-def _uid(account: str) -> str:
-    return account.partition("-")[2]
 
 
 def _body(text: Any) -> dict[str, Any]:

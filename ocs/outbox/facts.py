@@ -59,10 +59,14 @@ class AccountFacts:
 
 
 def facts_before(records: Iterable[Record], record: Record, catalogues: Catalogues) -> AccountFacts:
-    """From the records of its account, in their order, that come before this one."""
+    """From the records of its account, in their order, that come before this one: by their numbers, or by time if they
+    are of another partition, in which the account was or is now.
+    """
     facts, wanted = AccountFacts(), parse_event_id(record["event_id"])
     for each in records:
-        if parse_event_id(each["event_id"]) >= wanted:
+        number = parse_event_id(each["event_id"])
+        same_partition = each.get("account") == record.get("account")
+        if number >= wanted if same_partition else each["time"] > record["time"]:
             break
         facts.take(each, catalogues)
     return facts

@@ -27,6 +27,7 @@ from ocs.outbox.explain import is_emergency
 from ocs.outbox.facts import KINDS
 from ocs.outbox.legs import IsSecond, second_legs
 from ocs.outbox.reading import Range, Record, Source, unix_s
+from ocs.values.identities import uid_of
 from ocs.values.use import Unrateable
 
 OCTETS_OF_A_PASS = 1024**3
@@ -130,6 +131,8 @@ class _Account:
 
     def __init__(self, in_force: Catalogues, draft: Catalogues) -> None:
         self.in_force, self.draft = ShadowAccount(in_force), ShadowAccount(draft)
+        self.name = ""
+        """Its last id."""
         self.change = 0
         self.is_in_month = False
 
@@ -141,6 +144,7 @@ class Rerating:
         self._in_force, self._draft, self._range = in_force, draft, wanted
         self._is_second: IsSecond = second_legs(in_force)
         self._accounts: dict[str, _Account] = {}
+        """By the part of their ids that stays when they move."""
         self.result = Month()
 
     def take(self, record: Record) -> None:
@@ -159,20 +163,22 @@ class Rerating:
     def finish(self) -> Month:
         result = self.result
         changes = []
-        for name, account in self._accounts.items():
+        for account in self._accounts.values():
             if account.is_in_month:
                 result.more += account.change > 0
                 result.less += account.change < 0
                 result.same += account.change == 0
-                changes.append((account.change, name))
+                changes.append((account.change, account.name))
         result.changes = _greatest(changes)
         return result
 
     def _account(self, record: Record) -> _Account:
         name = str(record["account"])
-        account = self._accounts.get(name)
+        stays = uid_of(name) or name
+        account = self._accounts.get(stays)
         if account is None:
-            account = self._accounts[name] = _Account(self._in_force, self._draft)
+            account = self._accounts[stays] = _Account(self._in_force, self._draft)
+        account.name = name
         return account
 
     def _counts(self, record: Record) -> bool:
@@ -259,6 +265,8 @@ def job_of(folder: Path, month: Range, in_force: Catalogues, draft: Catalogues, 
 
 def shares_of(job: Job, processes: int) -> int:
     """Into how many shares the partitions are divided, so that those of all processes fit into memory."""
+    if job.account:  # it may have been in several partitions
+        return 1
     octets = sum(each.octets for each in job.files)
     return processes * max(-(-octets // OCTETS_OF_A_PASS), 1)
 
@@ -293,6 +301,6 @@ def _work(share: tuple[int, int]) -> Month:
     (job,) = _JOB
     rerating = Rerating(job.in_force, job.draft, job.month)
     for record in reading.read(list(job.files), Range(job.read_from, job.month.until), share=share):
-        if not job.account or record["account"] == job.account:
+        if not job.account or uid_of(str(record["account"])) == uid_of(job.account):
             rerating.take(record)
     return rerating.finish()

@@ -27,6 +27,7 @@ LIMITS = (
     "units of a pool, and of products bought before the records begin, pay what they paid",
     "refunds and shares of benefits stay as they are, and are in no sum",
     "fair use by presence (HOT-ROA-4) stays as it was decided",
+    "an account that moves to another partition begins anew there, if another share of the work has that",
 )
 UNLIMITED = 2**60
 """Micro-EUR: credit that never ends a use."""

@@ -140,7 +140,7 @@ async def test_a_repetition_after_the_answer_was_forgotten_says_when_it_was_done
     """Answers are kept for a week, references for a year: then the history knows when."""
     body = {"amount": {"amount": 3, "units": "EUR"}, "logicalResource": [{"id": OWN}], "usageType": "monetary"}
     made = await desk.post(f"{BALANCE}/topupBalance", once="old", json=body)
-    reference = (await desk.events("topup"))[-1].body["ref"]
+    reference = str((await desk.events("topup"))[-1].body["ref"])
     partition, key = desk.ledger._answer_key(reference.removeprefix("api:"))
     for name in (key, key + b":plan"):
         assert await desk.ledger._ask("api", partition, b"DEL", name) == 1

@@ -161,6 +161,23 @@ async def test_the_month_before_prepares_and_is_not_counted(world: World, tmp_pa
     assert found.use["MINI", "voice", "home"].draft == 80_000
 
 
+async def test_an_account_that_moves_is_one_on_paper(world: World, tmp_path: Path) -> None:
+    """Asked for under either id, whatever the number of processes; its included minutes go with it."""
+    user = await world.subscriber(20, "MINI")
+    await user.call(100, towards(C))
+    before = user.account_id
+    user.account_id = await world.ledger.move_account(before, partition=3, **world.when)
+    assert user.account_id != before
+    await user.call(50, towards(C))
+    await write_records(world, tmp_path)
+    in_force, draft = versions(world), catalogue(world, DEARER)
+    for account in (before, user.account_id):
+        found = run(job_of(tmp_path, EVER, in_force, draft, account), 2)
+        tariff = found.use["MINI", "voice", "home"]
+        assert (tariff.uses, tariff.recorded, tariff.in_force, tariff.draft) == (2, 0, 0, 80_000)
+        assert found.changes == [(80_000 - 2_110_000, user.account_id)] and not found.assumed
+
+
 async def test_several_processes_and_shares_find_the_same(world: World, tmp_path: Path) -> None:
     users = [await world.subscriber(50, package) for package in (None, "MINI", "MAXI", None, "MINI")]
     for user in users:

@@ -10,9 +10,9 @@ import pytest
 from ocs.catalogue.versions import Catalogues
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox.explain import DIFFERENCE, explain
-from ocs.outbox.facts import KINDS
+from ocs.outbox.facts import KINDS, facts_before
 from ocs.outbox.format import record
-from ocs.outbox.search import find_records
+from ocs.outbox.search import find_records, records_of_facts
 from ocs.outbox.vat import Vat
 from ocs.outbox.writer import RecordWriter
 from ocs.values.measures import AccountMeasure, MeasureKind
@@ -189,6 +189,29 @@ def test_records_are_found_in_the_files(tmp_path: Path) -> None:
     assert [each["event_id"] for each in find_records(tmp_path, "y")] == ["p07-2", "p07-4", "p07-6"]
     assert [each["event_id"] for each in find_records(tmp_path, "p07-5")] == ["p07-1", "p07-3", "p07-5"]
     assert find_records(tmp_path, "p07-99") == find_records(tmp_path, "z") == []
+
+
+def test_records_from_before_a_move_are_of_the_account_too(tmp_path: Path, world: World) -> None:
+    """The ids differ by the partition; its sequence numbers say nothing of the other one's order."""
+    fact = {"measure": "fact", "name": "resident", "state": "begun"}
+    events = [
+        OutboxEvent(7, 8, {"k": "measure", "t": 5, "a": "07-ab", **fact}),
+        OutboxEvent(7, 9, {"k": "use", "t": 6, "a": "07-ab", "sid": "x", "debit": 1, "credit": 1}),
+        OutboxEvent(7, 10, {"k": "moved_out", "t": 6, "a": "07-ab", "to": "02-ab", "debit": 1, "credit": 0}),
+        OutboxEvent(2, 1, {"k": "moved_in", "t": 7, "a": "02-ab", "of": "07-ab", "credit_in": 1, "credit": 1}),
+        OutboxEvent(2, 2, {"k": "use", "t": 7, "a": "02-ab", "sid": "x", "debit": 1, "credit": 0}),
+        OutboxEvent(2, 3, {"k": "measure", "t": 9, "a": "02-ab", **fact, "state": "ended"}),
+        OutboxEvent(2, 4, {"k": "use", "t": 9, "a": "02-cd", "sid": "x", "debit": 1, "credit": 0}),
+    ]
+    write_file(tmp_path, 1, 0, *(record(each, Vat(versions(world))) for each in events))
+    assert [each["event_id"] for each in find_records(tmp_path, "p02-2")] == ["p07-9", "p02-2"]
+    assert [each["event_id"] for each in find_records(tmp_path, "p07-9")] == ["p07-9"]
+    assert [each["event_id"] for each in find_records(tmp_path, "x")] == ["p07-9", "p02-2", "p02-4"]
+    (after,) = [each for each in find_records(tmp_path, "p02-2") if each["event_id"] == "p02-2"]
+    for account in ("02-ab", "07-ab"):
+        facts = records_of_facts(tmp_path, account)
+        assert facts is not None and [each["event_id"] for each in facts] == ["p07-8", "p02-3"]
+        assert facts_before(facts, after, versions(world)).at(6) == "resident"
 
 
 # -- facts of the account, by its records
