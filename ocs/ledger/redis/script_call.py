@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ocs.ledger.redis.request import command
@@ -43,7 +44,7 @@ class ScriptCalls:
 
     def __init__(self, sources: Sequence[ScriptSource], loaded_at_s: int) -> None:
         """`loaded_at_s`: Unix seconds; tells older libraries from newer ones."""
-        self._sources = sources
+        self._sources = tuple(sources)
         self._loaded_at_s = loaded_at_s
         self.loads: list[bytes] = []
         """Packed load commands. Each may be repeated at any time."""
@@ -55,24 +56,39 @@ class ScriptCalls:
     def choose(self, *, functions: bool) -> None:
         """`functions`: every server supports them (`knows_functions`)."""
         if functions:
-            digest = hashlib.sha1(repr(self._sources).encode(), usedforsecurity=False).hexdigest()[:16]
-            self.library = f"{LIBRARY_PREFIX}{digest}"
+            self.library = f"{LIBRARY_PREFIX}{_digest(self._sources)}"
             text = _library(self.library, self._sources, self._loaded_at_s)
             self.loads = [command((b"FUNCTION", b"LOAD", text.encode()))]
             self._prefixes = {
                 each.name: (b"FCALL", _function(self.library, each.name).encode()) for each in self._sources
             }
             return
-        self.library, self.loads = "", []
-        for each in self._sources:
-            text = "\n".join((AT_MASTER, *each.shared, each.body))
-            sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-            self.loads.append(command((b"SCRIPT", b"LOAD", text.encode())))
-            self._prefixes[each.name] = (b"EVALSHA", sha.encode())
+        self.library = ""
+        self.loads, self._prefixes = [], {}
+        for name, load, sha in _by_sha1(self._sources):
+            self.loads.append(load)
+            self._prefixes[name] = (b"EVALSHA", sha)
 
     def prefix(self, name: str) -> tuple[bytes, bytes]:
         """The first two words of a call; the number of keys, the keys and the arguments follow."""
         return self._prefixes[name]
+
+
+@lru_cache(maxsize=4)
+def _digest(sources: tuple[ScriptSource, ...]) -> str:
+    text = _library("", sources, 0)
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+@lru_cache(maxsize=4)
+def _by_sha1(sources: tuple[ScriptSource, ...]) -> tuple[tuple[str, bytes, bytes], ...]:
+    """Name, packed load command and SHA1 of each script."""
+    found = []
+    for each in sources:
+        text = "\n".join((AT_MASTER, *each.shared, each.body)).encode()
+        sha = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+        found.append((each.name, command((b"SCRIPT", b"LOAD", text)), sha.encode()))
+    return tuple(found)
 
 
 def _function(library: str, name: str) -> str:
