@@ -26,6 +26,7 @@ GRAFANA_HOME = Path("/usr/share/grafana")
 """Where the packages of Grafana put it."""
 SOURCE_UID = "prometheus"
 RULE_FILES = ("recording.yml", "alerts.yml")
+ALERTS_PAGES = ("/alerts", "/classic/alerts")
 
 
 class MonitoringError(SimulatorError):
@@ -128,6 +129,16 @@ class Prometheus(ChildServer):
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--enable-feature=exemplar-storage",
         ]
+
+    def alerts_page(self) -> str:
+        """Address of its page of alerts. Debian's package has the older pages only."""
+        for path in ALERTS_PAGES:
+            try:
+                with urllib.request.urlopen(self.url + path, timeout=30):
+                    return self.url + path
+            except urllib.error.HTTPError:
+                continue
+        return self.url
 
     def ask(self, path: str, **parameters: str) -> Any:
         """`data` of the answer of the HTTP API. MonitoringError: it is an error."""

@@ -65,7 +65,7 @@ def _start_monitoring(
         return
     prometheus = stack.enter_context(Prometheus(options.folder, options.settings / "prometheus", targets))
     if not Grafana.is_installed():
-        console.print(f"open {prometheus.url}/alerts (Grafana is not installed)")
+        console.print(f"open {prometheus.alerts_page()} (Grafana is not installed)")
         return
     grafana = stack.enter_context(Grafana(options.folder, options.settings / "grafana", prometheus.url))
     console.print(f"open {grafana.url}/d/ocs-service (Prometheus: {prometheus.url})")

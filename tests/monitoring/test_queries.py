@@ -195,6 +195,11 @@ def test_values_of_the_variables_are_found(watched: Watched) -> None:
     assert "pgw.sim.example.net" in of("label/origin_host/values", **{"match[]": "ocs_peer_connections"})
 
 
+def test_the_page_that_make_watch_names_is_there(watched: Watched) -> None:
+    with urllib.request.urlopen(watched.prometheus.alerts_page(), timeout=PATIENCE_S) as page:
+        assert page.url != watched.prometheus.url and "alert" in page.read().decode().lower()
+
+
 def test_each_dashboard_can_be_drawn(watched: Watched, tmp_path: Path) -> None:
     source = Source(watched.prometheus.url, 60)
     for name, dashboard in dashboards().items():
