@@ -23,6 +23,7 @@ Reference = NewType("Reference", str)
 """Idempotency key of a top-up or a purchase: each is applied once (HOT-TOP-1)."""
 MAX_REFERENCE_LENGTH = 128
 """Characters. The ledger keeps every reference for more than a year."""
+ACCOUNT_ID = re.compile(r"[0-9]{2,}-[0-9a-f]{16}")
 POOL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}"
 MAX_GROUP_NAME = 80
 LIMIT_OFF = "off"

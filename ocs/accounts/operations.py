@@ -152,6 +152,17 @@ class AccountOperations:
             view = self._first.take_view(msisdn, self._when()) if self._first is not None else None
         if view is None:
             view = await self._view(msisdn, await self.find(msisdn))
+        return await self._with_pool(view)
+
+    async def read_by_id(self, account_id: str) -> AccountAndPool:
+        """The account that a log or an audit names. UnknownError: "account"; RefusedError: "moved", "unreadable"."""
+        with raising_refused():
+            view = await self._ledger.read(account_id, **self._when())
+        if view is None:
+            raise UnknownError("account", f"there is no account {account_id}")
+        return await self._with_pool(view)
+
+    async def _with_pool(self, view: AccountView) -> AccountAndPool:
         with raising_refused():
             pool = await self._ledger.read_pool(view.account_id, view.pool) if view.pool else None
         return AccountAndPool(view, pool)

@@ -65,12 +65,18 @@ def create(
 
 
 @app.command()
-def show(msisdn: MsisdnArgument, json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
+def show(
+    msisdn: Annotated[
+        str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}; or an account id of the log.")
+    ],
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
     """Show credit, subscriptions, included units, counters and open sessions of an account."""
-    number = inputs.msisdn(msisdn)
+    number = None if inputs.ACCOUNT_ID.fullmatch(msisdn) else inputs.msisdn(msisdn)
 
     async def work(backend: Backend) -> None:
-        seen = await backend.accounts.read(number)
+        seen = await (backend.accounts.read(number) if number else backend.accounts.read_by_id(msisdn))
         if json:
             print_json(views.as_json(seen.view, seen.pool))
         else:

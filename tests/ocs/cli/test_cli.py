@@ -85,6 +85,15 @@ def test_an_account_is_created_and_shown(ocs: Call) -> None:
     assert "10.01 EUR" in out and "150.0 GB" in out and "unlimited" in out
 
 
+def test_an_account_is_shown_by_the_id_that_log_and_audit_name(ocs: Call) -> None:
+    create(ocs, "38668100048", "--credit", "3.00")
+    view = shown(ocs, "38668100048")
+    assert shown(ocs, view["account"]) == view
+    for unknown in ("00-0123456789abcdef", "9999-0123456789abcdef"):
+        status, _, error = ocs("account", "show", unknown)
+        assert status == 1 and error.startswith("ocs: there is no"), error
+
+
 def test_subscriptions_buckets_and_counters_are_shown(ocs: Call, url: str) -> None:
     create(ocs, "38668100040", "--package", "MAXI", "--credit", "20.00")
     asyncio.run(_open_session(url, "38668100040", "40"))
