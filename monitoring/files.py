@@ -17,6 +17,16 @@ from monitoring.panels import build
 ROOT = Path(__file__).parents[1]
 HEAD = "# Made from monitoring/ by `make docs`.\n"
 DASHBOARDS, RUNBOOKS = "config/grafana", "docs/runbooks"
+AT_THE_KEYBOARD = (
+    "- **The log** is standard error of `ocs serve` (`journalctl -u …`, `docker compose logs ocs`).",
+    "  A line names its process: worker, housekeeper, backoffice, api. [MESSAGES](../MESSAGES.md) explains each line.",
+    "- **`ocs` commands** run on the server's machine, beside the server. They read `config/ocs.toml`, or the file",
+    "  that `--config` or `OCS_CONFIG` names. With compose: `docker compose exec ocs ocs audit`.",
+    "- **`<data_dir>`** is `server.data_dir` of the settings, with compose `/var/lib/ocs`.",
+    "- **`redis-cli`** asks the Redis of `redis.url` (`-u URL`; `docker compose exec redis redis-cli …`).",
+    "  A private Redis has no port: `redis-cli -s <data_dir>/redis/redis.sock …`.",
+    "- **Port 9464**, of `/health` and `/metrics`, is that of `metrics.listen`.",
+)
 
 
 def generated() -> dict[str, str]:
@@ -50,6 +60,8 @@ def _index() -> str:
         "# Runbooks",
         "",
         "Made from `monitoring/alerts` by `make docs`. One page for each alert: what it means and what to do.",
+        "",
+        *AT_THE_KEYBOARD,
     ]
     for name, alerts in GROUPS.items():
         lines += ["", f"## {name.capitalize()}", "", "| alert | severity | says |", "|---|---|---|"]
@@ -68,10 +80,18 @@ def _runbook(alert: Alert) -> str:
         f"## Harm\n\n{alert.harm}\n\n"
         f"## Do\n\n{steps}\n\n"
         f"## Fires when\n\n```promql\n{alert.expr}\n```\n\n"
-        f"holds{lasts}. Made from `monitoring/alerts` by `make docs`; [all runbooks](README.md).\n"
+        f"holds{lasts}.\n\n"
+        "Where the log is, and how to call `ocs` and `redis-cli`: [runbooks](README.md). Made from "
+        "`monitoring/alerts` by "
+        "`make docs`.\n"
     )
 
 
 def _cell(summary: str) -> str:
     """The summary without the templates of Prometheus."""
-    return summary.replace("{{ $value }}", "…").replace("{{ $labels.", "‹").replace(" }}", "›")
+    return (
+        summary.replace("{{ $value }}", "…")
+        .replace("{{ $value | humanizeDuration }}", "…")
+        .replace("{{ $labels.", "‹")
+        .replace(" }}", "›")
+    )

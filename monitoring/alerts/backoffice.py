@@ -7,14 +7,20 @@ from monitoring.alerts.alert import WARNING, Alert
 ALERTS = (
     Alert(
         name="HistoryAway",
-        expr="ocs_history_up == 0",
+        expr="max by (job) (ocs_history_up) == 0",
         lasts="5m",
         severity=WARNING,
         dashboard="notices-history",
         summary="The SQL database of the history cannot be used (the backoffice's log says why); charging goes on, "
         "records wait in their files",
         harm="Care and subscribers see no new records; notices wait.",
-        do=("Is the database up, and `history.url` right?", "After its return the loader catches up by itself."),
+        do=(
+            "`curl http://127.0.0.1:9464/health` on the node with the housekeeper: is `backoffice` true? If not, the "
+            "log "
+            "says why.",
+            "Is the database up (`pg_isready -h HOST`), and `history.url` right? With SQLite: is the disk full?",
+            "After its return the loader catches up by itself.",
+        ),
     ),
     Alert(
         name="HistoryStopped",
@@ -25,7 +31,10 @@ ALERTS = (
         summary="Records are not loaded into SQL: a file is missing or damaged, or the folder is another one (the "
         "backoffice's log says what to do)",
         harm="The history stays behind until the file is back or passed over.",
-        do=("The log names the file. Put it back from a copy, or follow HISTORY to pass it over.",),
+        do=(
+            "The log names the file. Put it back from a copy: loading resumes by itself.",
+            "If it is lost, `ocs history resume FILE` passes it over: [HISTORY](../HISTORY.md#how-it-is-fed).",
+        ),
     ),
     Alert(
         name="HistoryBehind",
@@ -33,7 +42,7 @@ ALERTS = (
         lasts="10m",
         severity=WARNING,
         dashboard="notices-history",
-        summary="The history is {{ $value }} s behind the charging records",
+        summary="The history is {{ $value | humanizeDuration }} behind the charging records",
         harm="Care and subscribers see old records; notices are late.",
         do=("`ocs history show` says how far it is.", "Is the database slow, or was it away? It catches up by itself."),
     ),
@@ -44,11 +53,14 @@ ALERTS = (
         dashboard="notices-history",
         summary="Events are missing between two loaded records: a file of records was passed over",
         harm="Statements of the accounts of that file lack its use.",
-        do=("The backoffice's log names partition and numbers.", "Find the file in a backup, and load it (HISTORY)."),
+        do=(
+            "The backoffice's log names partition and numbers.",
+            "Find the file in a backup. [HISTORY](../HISTORY.md#how-it-is-fed) says how files are loaded.",
+        ),
     ),
     Alert(
         name="NoticesLate",
-        expr="max(ocs_notice_lag_seconds) > 300",
+        expr="max by (job) (ocs_notice_lag_seconds) > 300",
         lasts="5m",
         severity=WARNING,
         dashboard="notices-history",
@@ -58,7 +70,8 @@ ALERTS = (
     ),
     Alert(
         name="NoticesGivenUp",
-        expr='sum by (state) (increase(ocs_notices_total{state=~"failed|given_up.*|suppressed: (queue full|too many)"}'
+        expr='sum by (job, state) (increase(ocs_notices_total{state=~"failed|given_up.*|suppressed: (queue full|too '
+        'many)"}'
         "[1h])) > 10",
         severity=WARNING,
         dashboard="notices-history",
@@ -68,7 +81,7 @@ ALERTS = (
     ),
     Alert(
         name="PaymentsLate",
-        expr="max(ocs_payment_oldest_due_seconds) > 3600",
+        expr="max by (job) (ocs_payment_oldest_due_seconds) > 3600",
         lasts="5m",
         severity=WARNING,
         dashboard="business",
@@ -78,7 +91,7 @@ ALERTS = (
     ),
     Alert(
         name="PaymentsUncertain",
-        expr="sum(increase(ocs_payment_uncertain_total[15m])) > 20",
+        expr="sum by (job) (increase(ocs_payment_uncertain_total[15m])) > 20",
         severity=WARNING,
         dashboard="business",
         summary="The payment provider does not answer, or with errors: orders wait and are asked for later",
@@ -87,28 +100,34 @@ ALERTS = (
     ),
     Alert(
         name="RefundsDue",
-        expr='sum(increase(ocs_payment_orders_total{state="refund-due"}[1d])) > 0',
+        expr='sum by (job) (increase(ocs_payment_orders_total{state="refund-due"}[1d])) > 0',
         severity=WARNING,
         dashboard="business",
         summary="Payments of accounts that have ended must be paid back by hand: the records `payment` with state "
         "refund-due name them",
         harm="The operator holds money of subscribers who have left.",
-        do=("Find the records, pay back, and note it (PAYMENTS).",),
+        do=(
+            "`ocs payment list` names the orders in the state `refund-due`.",
+            "Pay each back, then note it: `ocs payment paid-back ORDER` ([PAYMENTS](../PAYMENTS.md#an-order)).",
+        ),
     ),
     Alert(
         name="VouchersGuessed",
-        expr='sum(rate(ocs_voucher_entries_total{result=~"voucher|voucher_blocked"}[10m])) > 0.5',
+        expr='sum by (job) (rate(ocs_voucher_entries_total{result=~"voucher|voucher_blocked"}[10m])) > 0.5',
         lasts="10m",
         severity=WARNING,
         dashboard="business",
         summary="Many wrong voucher numbers are entered over the API: somebody may be guessing (the audit trail says "
         "by which key)",
         harm="Accounts are blocked for vouchers after some wrong numbers, so a guess is unlikely to succeed.",
-        do=("Find the key in the audit trail; revoke it if it is misused (`ocs key revoke`).",),
+        do=(
+            "Find the key in the audit trail; `ocs key list` says whose it is.",
+            "If it is misused, `ocs key revoke ID` ends it at once.",
+        ),
     ),
     Alert(
         name="FairUseLate",
-        expr="max(ocs_fair_use_overdue_accounts) > 0",
+        expr="max by (job) (ocs_fair_use_overdue_accounts) > 0",
         lasts="6h",
         severity=WARNING,
         dashboard="business",
@@ -118,7 +137,7 @@ ALERTS = (
     ),
     Alert(
         name="PortedNumbersRefused",
-        expr="max(ocs_ported_numbers_refused) > 0",
+        expr="max by (job) (ocs_ported_numbers_refused) > 0",
         severity=WARNING,
         dashboard="business",
         summary="The file of ported numbers has mistakes, the numbers before are in use: `ocs numbers check` names its "
@@ -128,16 +147,20 @@ ALERTS = (
     ),
     Alert(
         name="ReconciliationIsOld",
-        expr="time() - max(ocs_reconciliation_timestamp_seconds > 0) > 3 * 86400",
+        expr="time() - max by (job) (ocs_reconciliation_timestamp_seconds > 0) > 3 * 86400",
         severity=WARNING,
         dashboard="business",
         summary="The host's usage file has not been compared with our records for three days: `ocs reconcile`",
         harm="Use that the host carried and that was not charged is found late.",
-        do=("Did the host's file come? Run `ocs reconcile` (RECONCILIATION); make it a daily job.",),
+        do=(
+            "Did the host's file come? Run `ocs reconcile FILE` ([RECONCILIATION](../RECONCILIATION.md)); make it a "
+            "daily "
+            "job.",
+        ),
     ),
     Alert(
         name="ReconciliationDisputed",
-        expr="max(ocs_reconciliation_bad_lines) > 0",
+        expr="max by (job) (ocs_reconciliation_bad_lines) > 0",
         severity=WARNING,
         dashboard="business",
         summary="The last ocs reconcile could not read {{ $value }} lines of the host's usage file",

@@ -14,20 +14,23 @@ ALERTS = (
         harm="Money of at least one account cannot be explained. This objective has no budget.",
         do=(
             "`ocs audit` names accounts and invariants. Keep its output.",
-            "`ocs account show` and the records of the account (`ocs export`) say what happened.",
-            "Was a ledger restored, or a replica promoted (LedgerWentBack)? Else report it with both.",
+            "`ocs account show ACCOUNT-ID` says what the account has. `grep ACCOUNT-ID <data_dir>/records/*.jsonl` "
+            "says how "
+            "it came to it.",
+            "Was a ledger restored, or a replica promoted (LedgerWentBack)? Else report it, with all three.",
         ),
     ),
     Alert(
         name="AuditStopped",
-        expr="time() - ocs_audit_passed_timestamp_seconds > 86400 and ocs_audit_passed_timestamp_seconds > 0",
+        expr="time() - max by (job) (max_over_time(ocs_audit_passed_timestamp_seconds[1d])) > 86400"
+        " and time() - min by (job) (ocs_start_timestamp_seconds) > 86400",
         severity=WARNING,
         dashboard="ledger",
         summary="The slow audit has not finished a pass for a day",
         harm="Nobody checks the books. With more than 17 million accounts a pass takes more than a day.",
         do=(
             "Is the housekeeper running (`/health`)? Its log says what stops it.",
-            "`ocs audit` checks all accounts at once.",
+            "`ocs audit` checks all accounts at once, on the running system.",
         ),
     ),
     Alert(
@@ -42,17 +45,22 @@ ALERTS = (
         do=(
             "`ocs audit` names all of them.",
             "Written by a newer release? Then an older process reads them: bring all nodes to one release.",
-            "Damaged: restore the account from a backup of Redis, or report it.",
+            "Damaged: restore the account from a [backup](../OPERATIONS.md#backup) of Redis, or report it.",
         ),
     ),
     Alert(
         name="ClocksDiffer",
-        expr='sum(increase(ocs_blocked_total{reason="clock"}[5m])) > 0',
+        expr='sum by (job, instance) (increase(ocs_blocked_total{reason="clock"}[5m])) > 0',
         severity=CRITICAL,
         dashboard="ledger",
-        summary="Requests are answered 3002 or 3004 because this machine's clock is off that of Redis: set both by NTP",
+        summary="Requests are answered 3002 or 3004 because the clock of {{ $labels.instance }} is off that of Redis: "
+        "set "
+        "both by NTP",
         harm="Nothing is charged by this server until the clocks agree within `ledger.max_clock_skew_s`.",
-        do=("`chronyc tracking` on both machines; start or correct NTP.",),
+        do=(
+            "`chronyc tracking` (or `timedatectl`) on this machine and on that of Redis: which one is off?",
+            "Start or correct NTP there (`systemctl restart chrony`). Charging resumes by itself.",
+        ),
     ),
     Alert(
         name="LedgerWentBack",
@@ -63,8 +71,9 @@ ALERTS = (
         "compare records and balances of the partitions that the housekeeper's log names",
         harm="Movements that were answered and recorded are missing in the balances.",
         do=(
-            "`lost-events.jsonl` in the data folder names the events.",
-            "Follow OPERATIONS, Failover: repeat lost top-ups with their own references, leave lost debits.",
+            "`<data_dir>/lost-events.jsonl` names the events; `grep` finds their records in `<data_dir>/records`.",
+            "Repeat lost top-ups (`ocs account topup`) with their own references, leave lost debits: "
+            "[OPERATIONS, Failover](../OPERATIONS.md#failover).",
         ),
     ),
     Alert(
@@ -77,8 +86,8 @@ ALERTS = (
         harm="At the limit nothing is charged any more.",
         do=(
             "Does the outbox grow (RecordsBehind, RecordsStopped)? Mend that first.",
-            "Raise `maxmemory` (`redis-cli config set maxmemory …`), and in the settings of Redis. LIMITS says what an "
-            "account needs.",
+            "Raise it: `redis-cli config set maxmemory …`, and `maxmemory` in the settings of Redis. "
+            "[LIMITS](../LIMITS.md#memory-in-redis) says what an account needs.",
         ),
     ),
     Alert(
@@ -113,7 +122,9 @@ ALERTS = (
         harm="Charging goes on, and Redis grows with each movement until records are written again.",
         do=(
             "The housekeeper's log says why: full disk, damaged file, the folder of another ledger.",
-            "Free the disk. Put a damaged or moved file back from a copy; `checkpoint.json` belongs to the folder.",
+            "Free the disk (`df -h <data_dir>`). Put a damaged or moved file back from a copy; `checkpoint.json` "
+            "belongs to "
+            "the folder. Writing resumes by itself.",
         ),
     ),
     Alert(
@@ -124,7 +135,10 @@ ALERTS = (
         dashboard="ledger",
         summary="More than 100,000 events wait to become records",
         harm="Redis grows; notices and history are late.",
-        do=("Is the housekeeper busy or its disk slow?", "After a long stop, wait: it catches up by itself."),
+        do=(
+            "Is the housekeeper busy (`top`), or its disk slow (`iostat -x 1`)? Its log names failures.",
+            "After a long stop, wait: it catches up by itself.",
+        ),
     ),
     Alert(
         name="RecordsMissing",
@@ -145,11 +159,15 @@ ALERTS = (
         dashboard="ledger",
         summary="Accounts cannot be swept (the housekeeper's log names them)",
         harm="Renewals, expiries and deadlines of these accounts are late; each is tried again.",
-        do=("The log names account and reason. An unreadable account is UnreadableAccounts.",),
+        do=(
+            "The log names account and reason; `ocs account show ACCOUNT-ID` shows it. An unreadable account is "
+            "UnreadableAccounts.",
+            "An `internal error`: report it with its lines. Each account is tried again.",
+        ),
     ),
     Alert(
         name="VouchersStuck",
-        expr="max(ocs_voucher_claims_stuck) > 0",
+        expr="max by (job) (ocs_voucher_claims_stuck) > 0",
         lasts="15m",
         severity=WARNING,
         dashboard="ledger",
@@ -159,7 +177,7 @@ ALERTS = (
     ),
     Alert(
         name="TransfersStuck",
-        expr="max(ocs_groups_stuck) > 0",
+        expr="max by (job) (ocs_groups_stuck) > 0",
         lasts="15m",
         severity=WARNING,
         dashboard="ledger",

@@ -7,7 +7,7 @@ from monitoring.alerts.alert import WARNING, Alert
 ALERTS = (
     Alert(
         name="PeerAway",
-        expr="max by (origin_host) (ocs_peer_connections) == 0",
+        expr="max by (job, origin_host) (ocs_peer_connections) == 0",
         lasts="1m",
         severity=WARNING,
         dashboard="peers",
@@ -20,8 +20,8 @@ ALERTS = (
     ),
     Alert(
         name="ClientsDoNotAnswer",
-        expr='sum(rate(ocs_client_answers_total{result=~"no_answer|unreachable|given_up|refused"}[15m]))'
-        " > 0.2 * sum(rate(ocs_client_requests_total[15m]))",
+        expr='sum by (job) (rate(ocs_client_answers_total{result=~"no_answer|unreachable|given_up|refused"}[15m]))'
+        " > 0.2 * sum by (job) (rate(ocs_client_requests_total[15m]))",
         lasts="15m",
         severity=WARNING,
         dashboard="peers",
@@ -35,7 +35,7 @@ ALERTS = (
     ),
     Alert(
         name="StrangeRequests",
-        expr="sum by (kind) (increase(ocs_requests_refused_total{"
+        expr="sum by (job, kind) (increase(ocs_requests_refused_total{"
         'kind=~"origin_host|origin_realm|route|session_id|context|subscriber|refund"}[10m])) > 10',
         severity=WARNING,
         dashboard="peers",
@@ -45,7 +45,7 @@ ALERTS = (
     ),
     Alert(
         name="Overload",
-        expr="max(ocs_overload_reduction_percent) > 0",
+        expr="max by (job) (ocs_overload_reduction_percent) > 0",
         lasts="2m",
         severity=WARNING,
         dashboard="peers",
@@ -77,7 +77,7 @@ ALERTS = (
     ),
     Alert(
         name="UnreadableLocations",
-        expr="sum by (avp) (increase(ocs_unreadable_locations_total[1h])) > 10",
+        expr="sum by (job, avp) (increase(ocs_unreadable_locations_total[1h])) > 10",
         severity=WARNING,
         dashboard="peers",
         summary="The network's {{ $labels.avp }} cannot be read, so roaming may be priced as home: the log names the "

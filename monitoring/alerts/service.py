@@ -13,7 +13,7 @@ _CROWDED = (
 ALERTS = (
     Alert(
         name="ServerAway",
-        expr='up{job="ocs"} == 0',
+        expr='up{job="ocs"} == 0 or absent(up{job="ocs"})',
         lasts="30s",
         severity=CRITICAL,
         dashboard="service",
@@ -22,7 +22,9 @@ ALERTS = (
         do=(
             "On the machine: is `ocs serve` running, and does `curl http://127.0.0.1:9464/health` answer?",
             "If it ended: read the last lines of its log, then start it. It needs no repair after a crash.",
-            "If it runs: look at the network and the address in `config/prometheus/prometheus.yml`.",
+            "If it runs: look at the network and the address in `config/prometheus/prometheus.yml`. Without an "
+            "instance "
+            "in the alert, Prometheus has no job named `ocs`.",
         ),
     ),
     Alert(
@@ -31,13 +33,16 @@ ALERTS = (
         lasts="10s",
         severity=CRITICAL,
         dashboard="ledger",
-        summary="Redis does not answer: every request gets 3002 or 3004, nothing is granted",
+        summary="Redis does not answer {{ $labels.instance }}: every request gets 3002 or 3004, nothing is granted",
         harm="Nobody is charged and nothing new is granted until Redis is back. No money is lost.",
         do=(
-            "Ask Redis on its own machine: `redis-cli ping`, `redis-cli info persistence`. A Redis that loads its AOF "
-            "answers LOADING: wait.",
+            "Ask Redis on its own machine: `redis-cli ping`, `redis-cli info persistence` (a private Redis: "
+            "`redis-cli -s "
+            "<data_dir>/redis/redis.sock ping`). While it loads its AOF it answers LOADING: wait.",
             "Full disk or memory: free some; `maxmemory-policy` must stay `noeviction`.",
-            "If its machine is lost, promote a replica and read OPERATIONS, Failover: answers may be missing there.",
+            "If its machine is lost, promote a replica and read [OPERATIONS, Failover](../OPERATIONS.md#failover): "
+            "answers "
+            "may be missing there.",
         ),
     ),
     Alert(
@@ -46,7 +51,7 @@ ALERTS = (
         lasts="10s",
         severity=CRITICAL,
         dashboard="service",
-        summary="No worker is up: nobody is charged, nobody can connect",
+        summary="No worker is up at {{ $labels.instance }}: nobody is charged there, nobody can connect",
         harm="Peers cannot connect to this server. They use another node, or refuse new sessions.",
         do=(
             "Read the log: a worker that refuses to start says why (settings, catalogue, another node).",
@@ -55,11 +60,41 @@ ALERTS = (
         ),
     ),
     Alert(
+        name="HousekeeperAway",
+        expr='group by (job) (ocs_redis_up) unless group by (job) (ocs_process_up{role="housekeeper"} == 1)',
+        lasts="5m",
+        severity=CRITICAL,
+        dashboard="service",
+        summary="No server has a housekeeper that works: no records are written, Redis grows with each movement",
+        harm="Charging goes on. Records, history and notices wait; deadlines and renewals of idle accounts are late; "
+        "nobody audits the books.",
+        do=(
+            "`curl http://127.0.0.1:9464/health` on each node: `housekeeper` is true, false, or null where none runs.",
+            "False: read its lines in the log. It says why it does not start (another node has it, settings, Redis).",
+            "Null on all nodes: the node that had it is away. Start it, or set `server.housekeeper = true` on another "
+            "one "
+            "and move the folder of records there ([OPERATIONS, Several nodes](../OPERATIONS.md#several-nodes)).",
+        ),
+    ),
+    Alert(
+        name="ApiAway",
+        expr='ocs_process_up{role="api"} == 0',
+        lasts="2m",
+        severity=CRITICAL,
+        dashboard="service",
+        summary="The API of {{ $labels.instance }} does not run",
+        harm="Nobody can top up, buy or look up through this node. Charging goes on.",
+        do=(
+            "Read the lines of `api` in the log: port taken, certificate, settings, Redis.",
+            "`ocs check` finds mistakes of settings and catalogue.",
+        ),
+    ),
+    Alert(
         name="ProcessesRestart",
-        expr="sum by (role) (increase(ocs_process_restarts_total[10m])) > 3",
+        expr="sum by (job, instance, role) (increase(ocs_process_restarts_total[10m])) > 3",
         severity=WARNING,
         dashboard="service",
-        summary="{{ $labels.role }} processes end again and again",
+        summary="{{ $labels.role }} processes of {{ $labels.instance }} end again and again",
         harm="Each restart of a worker makes its peers connect again; requests under way are repeated by the clients.",
         do=(
             "Read the log before each end: an internal error, or the kernel's out-of-memory killer (`dmesg`).",
@@ -140,14 +175,14 @@ ALERTS = (
     ),
     Alert(
         name="ApiErrors",
-        expr='sum(increase(ocs_api_requests_total{status="5xx"}[10m])) > 10',
+        expr='sum by (job) (increase(ocs_api_requests_total{status="5xx"}[10m])) > 10',
         severity=WARNING,
         dashboard="service",
         summary="The API answers 5xx: is Redis reachable? The log names each internal error with its request id",
         harm="Care, shops and subscribers cannot work with accounts. Charging goes on.",
         do=(
             "Is RedisAway firing? Begin there.",
-            "Find the request id in the log of the API, and report internal errors.",
+            "The log has each `internal error` with its request id: report it with its lines.",
         ),
     ),
 )

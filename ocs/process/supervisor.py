@@ -302,6 +302,8 @@ class Supervisor:
 
     async def _expose(self, open_metrics: bool) -> bytes:
         self._metrics.set("ocs_workers_up", sum(worker.ready.is_set() for worker in self._of(WORKER)))
+        for role in self._other_roles():
+            self._metrics.set("ocs_process_up", int(bool(self._is_ready(role))), role)
         self._metrics.set("ocs_redis_up", int(await self._measure_redis()))
         await self._certificates.measure()
         return self._snapshots.expose(open_metrics=open_metrics)

@@ -263,6 +263,7 @@ _TABLE = (
     ),
     Definition("ocs_api_request_seconds", HISTOGRAM, "From a request of the API to its answer", ("route", "method")),
     Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
+    Definition("ocs_process_up", GAUGE, "1 while the process is ready, of the roles that the server runs", ("role",)),
     Definition(
         "ocs_process_restarts",
         COUNTER,

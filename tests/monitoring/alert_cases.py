@@ -44,6 +44,18 @@ CASES: dict[str, Case] = {
     "ServerAway": Case({'up{job="ocs",instance="a"}': "0x99"}, {'up{job="ocs",instance="a"}': "1x99"}),
     "RedisAway": _gauge("ocs_redis_up", 0, 1),
     "NoWorker": _gauge("ocs_workers_up", 0, 2),
+    "HousekeeperAway": Case(  # two nodes; the one without a housekeeper is left
+        {
+            'ocs_redis_up{job="ocs",instance="b"}': "1x99",
+            'ocs_process_up{job="ocs",instance="a",role="housekeeper"}': "1x9",
+        },
+        {
+            'ocs_redis_up{job="ocs",instance="a"}': "1x99",
+            'ocs_redis_up{job="ocs",instance="b"}': "1x99",
+            'ocs_process_up{job="ocs",instance="a",role="housekeeper"}': "1x99",
+        },
+    ),
+    "ApiAway": _gauge("ocs_process_up", 0, 1, labels=',role="api"'),
     "ProcessesRestart": _grows("ocs_process_restarts_total", ',role="worker"', 1),
     # 1 % of the answers are 3004: 20 times the budget
     "AvailabilityBurnsFast": Case(
@@ -59,7 +71,18 @@ CASES: dict[str, Case] = {
     "CertificateEnds": _gauge("ocs_certificate_expires_timestamp_seconds", 86_400, 90 * 86_400, "130m", ',table="tls"'),
     "ApiErrors": _grows("ocs_api_requests_total", ',status="5xx"'),
     "BooksWrong": _gauge("ocs_audit_violations", 1, 0),
-    "AuditStopped": _gauge("ocs_audit_passed_timestamp_seconds", 60, 100_000, "1500m"),
+    # no pass ends; a housekeeper that was replaced keeps the time of its forerunner
+    "AuditStopped": Case(
+        {
+            'ocs_audit_passed_timestamp_seconds{job="ocs",instance="a"}': "0x400",
+            'ocs_start_timestamp_seconds{job="ocs",instance="a"}': "60x400",
+        },
+        {
+            'ocs_audit_passed_timestamp_seconds{job="ocs",instance="a"}': "60x10 9000x9 0x400",
+            'ocs_start_timestamp_seconds{job="ocs",instance="a"}': "60x400",
+        },
+        "1500m",
+    ),
     "UnreadableAccounts": _gauge("ocs_unreadable_accounts", 2, 0),
     "ClocksDiffer": _grows("ocs_blocked_total", ',service="data",reason="clock"'),
     "LedgerWentBack": _grows("ocs_ledger_went_back_events_total"),
@@ -100,7 +123,11 @@ CASES: dict[str, Case] = {
     "ImpossibleUse": _grows("ocs_dropped_units_total", ',service="data",unit="octets"'),
     "OtherUnits": _grows("ocs_other_units_total", ',service="data",unit="seconds"'),
     "UnreadableLocations": _grows("ocs_unreadable_locations_total", ',avp="3GPP-User-Location-Info"'),
-    "HistoryAway": _gauge("ocs_history_up", 0, 1),
+    # a node without a backoffice says 0
+    "HistoryAway": Case(
+        {'ocs_history_up{job="ocs",instance="a"}': "0x99", 'ocs_history_up{job="ocs",instance="b"}': "0x99"},
+        {'ocs_history_up{job="ocs",instance="a"}': "1x99", 'ocs_history_up{job="ocs",instance="b"}': "0x99"},
+    ),
     "HistoryStopped": _gauge("ocs_history_stopped", 1, 0),
     "HistoryBehind": _gauge("ocs_history_lag_seconds", 900, 5),
     "HistoryIncomplete": _grows("ocs_history_missing_events_total"),

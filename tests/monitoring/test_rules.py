@@ -52,14 +52,17 @@ def test_an_alert_on_any_increase_sees_the_first_event() -> None:
             assert begins_at_0, f"{rule['alert']}: {name}"
 
 
-def _tested(name: str, case: Case, series: dict[str, str], samples: list[dict[str, object]]) -> dict[str, object]:
+def _tested(
+    name: str, case: Case, series: dict[str, str], samples: list[dict[str, object]], more: str = ""
+) -> dict[str, object]:
+    """It fires with its job: several installations may share a Prometheus, and inhibition compares jobs."""
     return {
         "name": name,
         "interval": case.step,
         "input_series": [{"series": key, "values": values} for key, values in series.items()],
         "promql_expr_test": [
             {
-                "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}})',
+                "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing",job="ocs"{more}}})',
                 "eval_time": case.at,
                 "exp_samples": samples,
             }
@@ -106,6 +109,25 @@ def test_each_alert_fires_by_its_case_and_rests_when_all_is_well(tmp_path: Path,
             tests.append(_tested(name, case, case.rests, []))
     assert tests
     _run(tmp_path / "rules_test.yml", step, tests)
+
+
+def test_what_follows_from_a_cause_has_the_labels_by_which_it_is_inhibited(tmp_path: Path) -> None:
+    """Alertmanager compares a missing label as an empty one: the cause would then inhibit nothing."""
+    told = yaml.safe_load((ROOT / "config" / "alertmanager" / "alertmanager.yml").read_text("utf-8"))
+    assert told["inhibit_rules"]
+    tests = []
+    for rule in told["inhibit_rules"]:
+        for (matcher,) in (rule["source_matchers"], rule["target_matchers"]):
+            pattern = re.fullmatch(r'alertname=~?"(.+)"', matcher)
+            assert pattern, matcher
+            for wanted in pattern[1].split("|"):
+                found = [name for name in CASES if re.fullmatch(wanted, name)]
+                assert found, wanted
+                more = "".join(f',{label}!=""' for label in rule["equal"])
+                one: list[dict[str, object]] = [{"labels": "{}", "value": 1}]
+                tests += [_tested(name, CASES[name], CASES[name].fires, one, more) for name in found]
+    for step in ("1m", "30m"):
+        _run(tmp_path / f"rules_test_{step}.yml", step, [each for each in tests if each["interval"] == step])
 
 
 def test_a_fast_burn_ends_with_its_short_window(tmp_path: Path) -> None:

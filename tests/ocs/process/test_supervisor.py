@@ -165,6 +165,8 @@ def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) ->
         },
     )
     assert "ocs_workers_up 2.0" in server.metrics()
+    for role in ("api", "backoffice", "housekeeper"):
+        assert f'ocs_process_up{{role="{role}"}} 1.0' in server.metrics()
     before = server.children()
     assert sorted(before.values()) == [
         "ocs.process.api",

@@ -121,6 +121,7 @@ def play(metrics: Metrics) -> None:
     business.product_paid("MAXI", 9_990_000)
     metrics.set("ocs_money_eur", 1, "paid_in")
     metrics.set("ocs_build_info", 1, "1.0")
+    metrics.set("ocs_process_up", 1, "api")
     metrics.set("ocs_certificate_expires_timestamp_seconds", 1, "tls")
     metrics.count("ocs_voucher_entries", "applied")
 
