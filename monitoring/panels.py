@@ -7,8 +7,10 @@ A query is written without its selectors: `query` adds those of the variables jo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
@@ -23,6 +25,7 @@ TAG = "ocs"
 WIDTH = 24
 _METRIC = re.compile(r"\b(ocs[_:][a-z0-9_:]+)(\{([^}]*)\})?")
 _BY_JOB = re.compile(r"^ocs:[a-z_]+:ratio_rate")
+T = TypeVar("T")
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
@@ -191,16 +194,33 @@ def build(page: Page) -> model.Dashboard:
 
 
 def _lay_out(panels: Sequence[model.Panel | model.RowPanel]) -> None:
-    """From left to right and downwards. Ids by order, so that links to panels stay as long as the order does."""
-    x = y = height = 0
+    """From left to right and downwards. Neighbours of one size share the width, so no line has a hole. Ids by order,
+    so that links to panels stay as long as the order does.
+    """
+    y = 0
+    for (width, height), same in groupby(panels, key=_size):
+        together = list(same)
+        for line in _lines(together, WIDTH // width):
+            for index, panel in enumerate(line):
+                at = panel.grid_pos
+                assert at is not None
+                at.x, at.y = WIDTH * index // len(line), y
+                at.w = WIDTH * (index + 1) // len(line) - at.x
+            y += height
     for index, panel in enumerate(panels):
         panel.id_val = index + 1
-        at = panel.grid_pos
-        assert at is not None
-        if x + at.w > WIDTH:
-            x, y, height = 0, y + height, 0
-        at.x, at.y = x, y
-        x, height = x + at.w, max(height, at.h)
+
+
+def _size(panel: model.Panel | model.RowPanel) -> tuple[int, int]:
+    assert panel.grid_pos is not None
+    return panel.grid_pos.w, panel.grid_pos.h
+
+
+def _lines(panels: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Lines of at most so many, as even as can be."""
+    lines = -(-len(panels) // most)
+    for index in range(lines):
+        yield panels[len(panels) * index // lines : len(panels) * (index + 1) // lines]
 
 
 def _variables(page: Page) -> list[Builder[model.VariableModel]]:

@@ -151,6 +151,34 @@ _SUBSCRIBERS = Row(
 _PARTNERS = Row(
     "Payments and reconciliation",
     [
+        number(
+            "Oldest payment due",
+            "For how long a step of an order has been due. Over an hour is an alert.",
+            "s",
+            "max(ocs_payment_oldest_due_seconds)",
+            bad_above=3600,
+        ),
+        number(
+            "Refunds due",
+            "Payments of the last day whose account has ended: to be paid back by hand.",
+            "none",
+            'sum(increase(ocs_payment_orders_total{state="refund-due"}[1d]))',
+            bad_above=1,
+            decimals=0,
+        ),
+        number(
+            "Reconciled",
+            "When ocs reconcile last ended; empty if never.",
+            "dateTimeFromNow",
+            "(max(ocs_reconciliation_timestamp_seconds) > 0) * 1000",
+        ),
+        number(
+            "Lines not read",
+            "Lines of the host's file that the last ocs reconcile could not read.",
+            "none",
+            "max(ocs_reconciliation_bad_lines)",
+            bad_above=1,
+        ),
         graph(
             "Payment orders",
             "Orders by kind and the state that they came into.",
@@ -184,13 +212,6 @@ _PARTNERS = Row(
             "currencyEUR",
             Series("max by (outcome) (ocs_reconciliation_stake_eur)", "{{outcome}}"),
             least=None,
-        ),
-        number(
-            "Reconciled",
-            "When ocs reconcile last ended.",
-            "dateTimeFromNow",
-            "(max(ocs_reconciliation_timestamp_seconds) > 0) * 1000",
-            width=8,
         ),
     ],
 )

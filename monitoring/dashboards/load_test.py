@@ -9,9 +9,9 @@ _RUN = Row(
     [
         number(
             "Intended",
-            "Requests a second of ocs-sim load --rate; 0 without a rate.",
+            "Requests a second of ocs-sim load --rate; empty without a rate.",
             "reqps",
-            "sum(ocs_sim_intended_requests_per_second)",
+            "sum(ocs_sim_intended_requests_per_second) > 0",
         ),
         number("Reached", "Answers a second.", "reqps", "sum(rate(ocs_sim_answers_total[R]))"),
         number(

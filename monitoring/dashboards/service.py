@@ -154,20 +154,45 @@ _CHARGING = Row(
 _PROCESSES = Row(
     "Processes",
     [
+        number(
+            "Up since",
+            "Start of the server that began last.",
+            "dateTimeFromNow",
+            "max(ocs_start_timestamp_seconds) * 1000",
+        ),
+        number(
+            "Other processes",
+            "Housekeeper, backoffice and API that run, of all servers.",
+            "none",
+            "sum(ocs_process_up)",
+            bad_below=1,
+        ),
+        number(
+            "Catalogue since",
+            "Begin of the catalogue version in force; empty for the first one.",
+            "dateTimeFromNow",
+            "(max(ocs_catalogue_timestamp_seconds) > 0) * 1000",
+        ),
+        number(
+            "Certificate ends",
+            "End of the first certificate of [tls] and [api]; empty without one.",
+            "dateTimeFromNow",
+            "min(ocs_certificate_expires_timestamp_seconds) * 1000",
+        ),
         graph(
             "Restarts",
             "Processes that ended unexpectedly in the last ten minutes.",
             "none",
             Series("sum by (role) (increase(ocs_process_restarts_total[10m]))", "{{role}}"),
         ),
-        number(
-            "Up since", "Start of the server.", "dateTimeFromNow", "max(ocs_start_timestamp_seconds) * 1000", width=8
-        ),
         graph(
             "Scrapes",
             "1 while the server answers Prometheus.",
             "none",
-            Series('up{job=~"$job",instance=~"$instance"}', "{{instance}}"),
+            Series(
+                'up{job=~"$job",instance=~"$instance"} and on (job) group by (job) (last_over_time(ocs_redis_up[1d]))',
+                "{{instance}}",
+            ),
         ),
         graph(
             "API requests",
@@ -180,20 +205,6 @@ _PROCESSES = Row(
             "99th percentile of the time to answer a request of the API, by route.",
             "s",
             *quantiles("ocs_api_request_seconds", by="route", percents=("99",)),
-        ),
-        number(
-            "Catalogue since",
-            "Begin of the catalogue version in force; empty for the first one.",
-            "dateTimeFromNow",
-            "(max(ocs_catalogue_timestamp_seconds) > 0) * 1000",
-            width=4,
-        ),
-        number(
-            "Certificate ends",
-            "End of the first certificate of [tls] and [api]; empty without one.",
-            "dateTimeFromNow",
-            "min(ocs_certificate_expires_timestamp_seconds) * 1000",
-            width=4,
         ),
     ],
 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
+import typer
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry, generate_latest
 
 from monitoring.draw import in_unit
 from monitoring.files import ROOT, generated, superfluous
 from monitoring.panels import query
+from ocs.cli import main
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM
 from simulator.metrics import NAMES, SimulatorMetrics
 from tests.monitoring.queries import alerts, dashboard_queries, dashboards, panels, rules
@@ -67,6 +71,8 @@ def test_panels_do_not_overlap(name: str) -> None:
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24
         taken |= cells
+    lines = {y for _, y in taken}
+    assert taken == {(x, y) for x in range(24) for y in lines}, "a line has a hole"
 
 
 @pytest.mark.parametrize("name", NAMES_OF)
@@ -162,6 +168,23 @@ def test_an_alert_has_severity_summary_runbook_and_dashboard(rule: dict[str, dic
     assert notes["dashboard"].removeprefix("/d/") in {each["uid"] for each in dashboards().values()}
     runbook = (ROOT / notes["runbook"]).read_text("utf-8")
     assert "## Do\n\n1. " in runbook and "## Harm" in runbook
+
+
+def test_a_runbook_names_commands_that_exist() -> None:
+    """`ocs audit`, `ocs history resume FILE`: words in small letters are those of the command."""
+    commands = command_words(typer.main.get_command(main.app))
+    named = set()
+    for name, text in FILES.items():
+        for words in re.findall(r"`(?:docker compose exec ocs )?ocs ([a-z][^`]*)`", text):
+            command = " ".join(itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), words.split()))
+            assert command in commands, f"{name}: ocs {words}"
+            named.add(command)
+    assert {"audit", "history resume", "account show"} <= named
+
+
+def command_words(command: Any, words: tuple[str, ...] = ()) -> set[str]:
+    inner = getattr(command, "commands", {})
+    return set().union(*(command_words(each, (*words, name)) for name, each in inner.items())) or {" ".join(words)}
 
 
 def test_no_alert_is_named_twice() -> None:
