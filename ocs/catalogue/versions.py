@@ -127,6 +127,12 @@ class Catalogues:
                 found = max(found, min(end, unix_s) + max((each.quota.validity_s for each in services), default=0))
         return found
 
+    @property
+    def longest_grant_s(self) -> int:
+        """The longest validity_s of any version."""
+        services = [each for version in self.versions for each in version.tables.of("service", ServiceTable).values()]
+        return max((each.quota.validity_s for each in services), default=0)
+
     # -- the calendar: the same in all versions
 
     @property
@@ -285,6 +291,12 @@ def content_digest(catalogue: Catalogue) -> str:
     if isinstance(general, dict):
         general.pop("valid_from", None)
     return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def versions_digest(versions: Iterable[Catalogue]) -> str:
+    """Digest of what versions say and when they begin."""
+    said = sorted((each.version, each.begins_at, content_digest(each)) for each in versions)
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 # -- versions that were loaded into the ledger

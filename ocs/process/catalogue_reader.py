@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.problems import CatalogueError
-from ocs.catalogue.versions import StoredVersion, merge
+from ocs.catalogue.versions import StoredVersion, merge, versions_digest
 from ocs.compose import StartError, check_services
-from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S, READER_STALE_S, CatalogueLedger, Offer
+from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S, READER_STALE_S, CatalogueFiles, CatalogueLedger, Offer
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.process.child_main import Child
 from ocs.settings.loading import SettingsError
@@ -56,6 +56,11 @@ class CatalogueReader:
         self._changed = changed
         self.name = f"{child.settings.diameter.identity} {child.role} {child.number} (process {os.getpid()})"
         self._files: Sequence[Catalogue] = child.catalogue.versions
+        self._noted = CatalogueFiles(
+            versions_digest(self._files),
+            tuple(each.version for each in self._files),
+            child.catalogue.longest_grant_s,
+        )
         self._compiled: dict[str, Catalogue] = {}
         """By content; those that were known or offered last, MAX_VERSIONS and one."""
         self._revision: str | None = None
@@ -72,6 +77,7 @@ class CatalogueReader:
         while not self._child.stopping.is_set():
             try:
                 await self._look()
+                await self._compare_files()
             except LedgerUnavailable as error:
                 log.warning("waiting for Redis: %s", error)
                 await self._child.wait_stopping(LOOK_S)
@@ -100,6 +106,20 @@ class CatalogueReader:
     async def leave(self) -> None:
         with contextlib.suppress(LedgerUnavailable):
             await self._ledger.leave_catalogue(self.name)
+
+    async def _compare_files(self) -> None:
+        """Of the processes that start together, the first says it."""
+        before = await self._ledger.exchange_catalogue_files(self._noted)
+        if before is None or before.digest == self._noted.digest:
+            return
+        catalogue = self._child.catalogue
+        last = datetime.fromtimestamp(catalogue.now() + before.longest_grant_s, catalogue.time_zone)
+        now, then = (", ".join(each.versions) for each in (self._noted, before))
+        log.warning(
+            "the catalogue's file says something else than at the last start (now version %s, then %s): what was"
+            " granted before keeps its price, until %s at most",
+            *(now, then, last.isoformat()),
+        )
 
     async def _look(self) -> None:
         asked_at = self._child.environment.monotonic()

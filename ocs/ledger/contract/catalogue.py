@@ -38,6 +38,17 @@ class Accepted:
     """Readers that have not said yes → why not; "" = they have not answered."""
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogueFiles:
+    """What the catalogue's file, or folder, says; it may change between two starts."""
+
+    digest: str
+    """Of versions and beginnings."""
+    versions: tuple[str, ...]
+    longest_grant_s: int
+    """The longest `validity_s`."""
+
+
 class CatalogueLedger(Protocol):
     """LedgerUnavailable as everywhere."""
 
@@ -50,6 +61,9 @@ class CatalogueLedger(Protocol):
         """Say that the reader is there; revision of the versions ("" = none were ever loaded), id of an offer or ""."""
 
     async def leave_catalogue(self, reader: str) -> None: ...
+
+    async def exchange_catalogue_files(self, files: CatalogueFiles) -> CatalogueFiles | None:
+        """Note what the files of a process that starts say. Returns what was noted last; None = nothing was."""
 
     async def catalogue_versions(self) -> tuple[str, list[StoredVersion]]:
         """Revision and versions, in the order in which they begin."""

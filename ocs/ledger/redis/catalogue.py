@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import msgpack
+import orjson
 
 from ocs.catalogue.versions import StoredVersion
-from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S, READER_GONE_S, Accepted, Offer
+from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S, READER_GONE_S, Accepted, CatalogueFiles, Offer
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.client import LedgerClient
@@ -120,6 +122,15 @@ class CatalogueStore(LedgerClient):
 
     async def leave_catalogue(self, reader: str) -> None:
         await self._ask("catalogue", 0, b"ZREM", self._keys.catalogue_readers, reader)
+
+    async def exchange_catalogue_files(self, files: CatalogueFiles) -> CatalogueFiles | None:
+        said = orjson.dumps(asdict(files))
+        before = await self._ask("catalogue", 0, b"SET", self._keys.catalogue_files, said, b"GET", durable=True)
+        try:
+            known = orjson.loads(before) if before else None
+            return None if known is None else CatalogueFiles(**{**known, "versions": tuple(known["versions"])})
+        except (ValueError, TypeError, KeyError):  # another release has written it
+            return None
 
     async def catalogue_versions(self) -> tuple[str, list[StoredVersion]]:
         flat = await self._ask("catalogue", 0, b"HGETALL", self._keys.catalogue)

@@ -56,6 +56,7 @@ In partition 0 only:
     {tag}:catalogue_offer  hash     the version that is being loaded: id, body
     {tag}:catalogue_answers hash    reader → offer's id and what the reader says of it
     {tag}:catalogue_readers zset    reader → Unix time at which it looked last
+    {tag}:catalogue_files  string   what the catalogue's file was when a process last started (JSON)
     {tag}:equipment_key    string   key of the pseudonyms of equipment, made once
     {tag}:voucher_key      string   key of the voucher ids, made once; "file:" and its check, if it is the operator's
     {tag}:voucher_batches  hash     batch → what it is and what was done to it (msgpack)
@@ -226,6 +227,7 @@ class Keys:
         self.catalogue_offer = first + b"catalogue_offer"
         self.catalogue_answers = first + b"catalogue_answers"
         self.catalogue_readers = first + b"catalogue_readers"
+        self.catalogue_files = first + b"catalogue_files"
 
     def partition_of_name(self, name: str) -> int:
         """Partition of a subscriber id, reference or lease, by its checksum."""

@@ -88,6 +88,22 @@ async def test_a_version_loaded_during_a_grant_prices_what_is_granted_after_it_w
     assert 10 * EUR - await user.credit() == 10 * 6_900 + 9_000
 
 
+async def test_a_restart_with_a_changed_file_leaves_open_grants_their_price(world: World) -> None:
+    """Also if the version's name is the same: the id of a price has a hash of its terms."""
+    await world.price_lists(TEXT)
+    user = await world.subscriber(10)
+    running = user.data()
+    await running.one("I", octets(want=10 * MB))
+    await world.price_lists(changed(TEXT, ("micro_eur = 6_900\n", "micro_eur = 9_000\n")))
+    await running.one("U", octets(want=10 * MB, used=10 * MB))
+    assert 10 * EUR - await user.credit() == 10 * 6_900 and await running.held() == {"1": 10 * 9_000}
+    await running.take("T", octets(used=MB))
+    assert 10 * EUR - await user.credit() == 10 * 6_900 + 9_000
+    (charge,) = await user.events("charge")
+    old, new = (each["price"] for each in charge["svc"])
+    assert old != new and old.endswith("/1") and new.endswith("/1")
+
+
 HOUR_S = 3600
 """validity_s of all services of the tests' catalogue."""
 
