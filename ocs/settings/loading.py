@@ -10,6 +10,7 @@ mistake.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
@@ -164,7 +165,8 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 def _from_text(annotation: Any, text: str) -> object:
     """The value as TOML would give it. Text that cannot be converted stays text, which validation then rejects."""
-    kinds = get_args(annotation) or (annotation,)
+    words = get_args(annotation) or (annotation,)
+    kinds = {word if isinstance(word, type) else type(word) for word in words}  # of Literal[1000, 1024]: int
     if get_origin(annotation) is dict:
         pairs = [item.rpartition("=") for item in text.split(",") if item.strip()]
         return {key.strip(): value.strip() for key, _, value in pairs} if all(sign for _, sign, _ in pairs) else text
@@ -174,11 +176,10 @@ def _from_text(annotation: Any, text: str) -> object:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
             text.strip().lower(), text
         )
-    if int in kinds:
-        try:
-            return int(text)
-        except ValueError:
-            return text
+    for number in (int, float):
+        if number in kinds:
+            with contextlib.suppress(ValueError):
+                return number(text)
     return text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from ocs.compose import diameter_config, ledger_settings, worker_count
 from ocs.settings.loading import NO_PEER, SettingsError, load_settings, unknown_sections
@@ -68,6 +69,29 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
     assert diameter_config(settings).listen == (("0.0.0.0", 3868), ("::1", 3869))
     assert diameter_config(settings).peers[0].origin_host == "pgw.example.net"
     assert ledger_settings(settings).durability == "everysec"
+
+
+def as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return ",".join(f"{key}={each}" for key, each in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def test_every_setting_can_be_given_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its default, as text, is what it is."""
+    monkeypatch.chdir(tmp_path)  # paths of the environment are relative to it, those of the file to the file
+    path = write(tmp_path, PEER)
+    settings = load_settings(path, {})
+    environment = {}
+    for section, model in settings:
+        for key, value in model if isinstance(model, BaseModel) else ():
+            if value is not None:
+                environment[f"OCS_{section.upper()}_{key.upper()}"] = as_text(value)
+    assert "OCS_TRACING_RATIO" in environment and len(environment) > 80
+    assert load_settings(path, environment) == settings
+    assert load_settings(path, {"OCS_TRACING_RATIO": "0.25"}).tracing.ratio == 0.25
 
 
 def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
