@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -20,15 +21,19 @@ from simulator.cli_options import (
     RecordsOption,
     ServerRealmOption,
     SubscribersOption,
+    writable,
 )
 from simulator.elements import MAX_LOAD_PEERS, SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
+from simulator.errors import SimulatorError
 from simulator.load_processes import MAX_PROCESSES, run_load
+from simulator.load_progress import LoadProgress
 from simulator.load_run import LoadOptions, LoadOutcome, audit_load
-from simulator.load_search import Goal, LoadPage, Probe, search, stair_rates, stairs
+from simulator.load_search import MAX_RATE, Goal, LoadPage, Probe, SearchResult, search, stair_rates, stairs
 from simulator.load_show import print_load, print_probe, print_search
 from simulator.metrics import serving_on
 from simulator.pacing import Arrivals, Rate
+from simulator.peer import PeerError
 from simulator.prices import PriceList
 from simulator.show import output, print_json
 from simulator.stats import write_histogram_log
@@ -38,14 +43,19 @@ from simulator.summary import audit_json
 OUTSTANDING = 64
 RATE_OUTSTANDING = 4096
 """Requests that may be outstanding in an open loop, if not said."""
+MAX_SECONDS = 86_400.0
+"""Longest run: each answer is a sample in memory."""
 SEARCH_FROM = 200.0
 """Rate at which a search begins, if not said."""
 
 
 def generate_load(
-    rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second, whatever the server does.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, max=MAX_RATE, help="Requests per second, whatever the server does.")
+    ] = None,
     to: Annotated[
-        float | None, typer.Option(min=0.1, help="With --rate: the rate changes evenly to this one within the time.")
+        float | None,
+        typer.Option(min=0.1, max=MAX_RATE, help="With --rate: the rate changes evenly to this one within the time."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=2, max=100, help="With --to: so many rates instead, each for the time.")
@@ -58,7 +68,7 @@ def generate_load(
     outstanding: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Outstanding requests (default 64).")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Duration, of each run.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=MAX_SECONDS, help="Duration, of each run.")] = 10.0,
     peers: Annotated[int, typer.Option(min=1, max=MAX_LOAD_PEERS, help="Connections, each a peer of its own.")] = 1,
     processes: Annotated[
         int, typer.Option(min=1, max=MAX_PROCESSES, help="Processes, each with connections of its own.")
@@ -88,6 +98,7 @@ def generate_load(
 ) -> None:
     """Generate load: data sessions INITIAL + 3 UPDATE + TERMINATION over 500 subscribers (or those of a file)."""
     several = find or steps is not None
+    writable(report, histogram)
     _check(rate=rate, to=to, steps=steps, find=find, outstanding=outstanding, audited=records is not None)
     options = LoadOptions(
         target=Target(host, port, realm, server_realm),
@@ -109,6 +120,8 @@ def generate_load(
             page, ok = _several(options, Goal(p99_ms, within / 100), find=find, stop=to, steps=steps, json=json)
         else:
             page, ok = _one(options, records, catalogue, json)
+    if not page.probes:
+        raise typer.Exit(1)
     if histogram:
         write_histogram_log(histogram, [outcome.interval for outcome in page.outcomes])
     if report:
@@ -133,7 +146,7 @@ def _check(
 
 
 def _one(options: LoadOptions, records: Path | None, catalogue: Path, json: bool) -> tuple[LoadPage, bool]:
-    outcome = run_load(options)
+    outcome = run_load(replace(options, progress=LoadProgress(options.seconds)))
     checked = audit_load(outcome, options, records, PriceList.read(catalogue)) if records else None
     if json:
         print_json({**outcome.as_json(), "audit": audit_json(checked) if checked else None})
@@ -155,21 +168,44 @@ def _several(
     console = output()
     start = options.rate.start if options.rate else SEARCH_FROM
 
+    probes: list[Probe] = []
+    complete = True
+
     def measure(rate: float) -> LoadOutcome:
-        return run_load(replace(options, rate=Rate(rate)))
+        outcome = run_load(
+            replace(options, rate=Rate(rate), progress=LoadProgress(options.seconds, f"{rate:,.0f}/s intended, "))
+        )
+        if outcome.result.interrupted:
+            raise KeyboardInterrupt  # a part of a probe says nothing about its rate
+        if outcome.result.lost:
+            raise PeerError(f"the connection to the server was lost at {rate:,.0f}/s, after {outcome.seconds:.1f} s")
+        return outcome
 
     def show(probe: Probe) -> None:
+        probes.append(probe)
         if not json:
             print_probe(console, probe)
 
+    try:
+        if find:
+            search(measure, goal, start, show)
+        else:
+            assert stop is not None
+            assert steps is not None
+            stairs(measure, stair_rates(start, stop, steps), goal, show)
+    except (KeyboardInterrupt, SimulatorError) as error:
+        if not probes:
+            raise
+        complete = False
+        print(f"ocs-sim: {str(error) or 'interrupted'}; what follows is what was measured before", file=sys.stderr)
     if find:
-        result = search(measure, goal, start, show)
-        print_json(result.as_json()) if json else print_search(console, result)
-        return LoadPage("search", list(result.probes), goal, result), result.is_found
-    assert stop is not None
-    assert steps is not None
-    probes = stairs(measure, stair_rates(start, stop, steps), goal, show)
-    ok = all(probe.outcome.ok for probe in probes)
+        result = SearchResult(goal, tuple(probes))
+        if json:
+            print_json(result.as_json())
+        elif complete or result.best:
+            print_search(console, result)
+        return LoadPage("search", probes, goal, result), complete and result.is_found
+    ok = complete and all(probe.outcome.ok for probe in probes)
     if json:
         print_json({"ok": ok, "goal_p99_ms": goal.p99_ms, "steps": [probe.as_json() for probe in probes]})
     return LoadPage("stairs", probes, goal), ok

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+MAX_SPEED = 1_000_000.0
+"""Simulated seconds per real one: a week in less than a second."""
 DEFAULT_CATALOGUE = Path("config/catalogue.toml")
 
 HostOption = Annotated[str, typer.Option(help="The server's address.")]
@@ -26,3 +28,16 @@ SubscribersOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="Provisioned subscribers: CSV with msisdn, imsi, package, credit."),
 ]
+
+
+def writable(*outputs: Path | None) -> None:
+    """Makes the folders of the files to be written, before a run that would be lost. Raises OSError."""
+    for path in outputs:
+        if path is None:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        with path.open("ab"):
+            pass
+        if not existed:
+            path.unlink()

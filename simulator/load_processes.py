@@ -7,6 +7,7 @@ intended time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import signal
 import time
@@ -23,7 +24,9 @@ import uvloop
 from simulator.elements import load_hosts
 from simulator.errors import SimulatorError
 from simulator.identifiers import new_run
+from simulator.interruption import Stop, interruptible
 from simulator.load_counts import Counts, ProcessesSource, Teller
+from simulator.load_progress import LoadProgress
 from simulator.load_run import DRAIN_S, LoadOptions, LoadOutcome, load_in_this_process
 from simulator.loadgen import LoadResult
 from simulator.stats import Latencies, summarise
@@ -48,12 +51,14 @@ def run_load(options: LoadOptions) -> LoadOutcome:
         if options.metrics is not None:
             options.metrics.intended_per_s = options.rate.start if options.rate else 0.0
             options.metrics.begin(source)
-        return _run_processes(divided(options), source)
+        return _run_processes(divided(options), source, options.progress)
 
-    async def at_once() -> float:
+    async def at_once(stop: Stop) -> float:
+        running.enter_context(interruptible(stop))
         return 0.0
 
-    return uvloop.run(load_in_this_process(options, at_once))
+    with contextlib.ExitStack() as running:
+        return uvloop.run(load_in_this_process(options, at_once))
 
 
 def divided(options: LoadOptions) -> list[LoadOptions]:
@@ -70,6 +75,7 @@ def divided(options: LoadOptions) -> list[LoadOptions]:
             options,
             processes=1,
             metrics=None,
+            progress=None,
             hosts=hosts[index::count],
             subscribers=options.subscribers[index::count],
             outstanding=len(range(index, options.outstanding, count)) or 1,
@@ -88,6 +94,9 @@ def merged(outcomes: Sequence[LoadOutcome]) -> LoadOutcome:
     result = LoadResult(
         latencies_us=_joined(each.latencies_us for each in results),
         codes=_added(each.codes for each in results),
+        texts={code: text for each in results for code, text in each.texts.items()},
+        lost=any(each.lost for each in results),
+        interrupted=any(each.interrupted for each in results),
         service_codes=_added(each.service_codes for each in results),
         used_by_session={name: used for each in results for name, used in each.used_by_session.items()},
         unended=set().union(*(each.unended for each in results)),
@@ -124,7 +133,7 @@ def _added(parts: Iterable[dict[int, int]]) -> dict[int, int]:
     return dict(total)
 
 
-def _run_processes(parts: Sequence[LoadOptions], source: ProcessesSource) -> LoadOutcome:
+def _run_processes(parts: Sequence[LoadOptions], source: ProcessesSource, progress: LoadProgress | None) -> LoadOutcome:
     spawn = multiprocessing.get_context("spawn")
     running: list[tuple[SpawnProcess, Connection]] = []
     try:
@@ -140,8 +149,19 @@ def _run_processes(parts: Sequence[LoadOptions], source: ProcessesSource) -> Loa
         start_at = time.perf_counter() + START_AFTER_S
         for pipe in pipes:
             pipe.send(start_at)
-        outcomes = _outcomes(pipes, parts[0].seconds + DRAIN_S + END_TIMEOUT_S, source)
+        if progress is not None:
+            progress.begin()
+
+        def stop() -> None:
+            for pipe in pipes:
+                with contextlib.suppress(OSError):  # it has ended already
+                    pipe.send(None)
+
+        with interruptible(stop):
+            outcomes = _outcomes(pipes, parts[0].seconds + DRAIN_S + END_TIMEOUT_S, source, progress)
     finally:
+        if progress is not None:
+            progress.end()
         for process, pipe in running:
             pipe.close()
             process.terminate()
@@ -149,7 +169,9 @@ def _run_processes(parts: Sequence[LoadOptions], source: ProcessesSource) -> Loa
     return merged(outcomes)
 
 
-def _outcomes(pipes: Sequence[Connection], timeout_s: float, source: ProcessesSource) -> list[LoadOutcome]:
+def _outcomes(
+    pipes: Sequence[Connection], timeout_s: float, source: ProcessesSource, progress: LoadProgress | None
+) -> list[LoadOutcome]:
     """Of each process, in their order. What they tell meanwhile goes to `source`."""
     found: dict[int, LoadOutcome] = {}
     end = time.monotonic() + timeout_s
@@ -164,6 +186,8 @@ def _outcomes(pipes: Sequence[Connection], timeout_s: float, source: ProcessesSo
             told = _receive(pipe, 0.0)
             if isinstance(told, Counts):
                 source.take(index, told)
+                if progress is not None:
+                    progress.tell(source)
             elif told is not None:
                 found[index] = told
     return [found[index] for index in range(len(pipes))]
@@ -188,12 +212,22 @@ def _receive(pipe: Connection, timeout_s: float) -> LoadOutcome | Counts | None:
 
 
 def _child(pipe: Connection, options: LoadOptions) -> None:
-    """A process: connects, says so, waits for the start, runs, sends the outcome."""
+    """A process: connects, says so, waits for the start, runs, sends the outcome. Anything more from the parent, or its
+    end, ends the run.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
 
-    async def ready() -> float:
+    async def ready(stop: Stop) -> float:
         pipe.send(None)
-        return float(await asyncio.get_running_loop().run_in_executor(None, pipe.recv))
+        loop = asyncio.get_running_loop()
+        start_at = float(await loop.run_in_executor(None, pipe.recv))
+
+        def told() -> None:
+            loop.remove_reader(pipe.fileno())
+            stop()
+
+        loop.add_reader(pipe.fileno(), told)
+        return start_at
 
     teller = Teller(pipe.send)
     try:

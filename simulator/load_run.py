@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from simulator.elements import load_hosts
 from simulator.engine import Target
+from simulator.identifiers import new_run
+from simulator.interruption import Stop
+from simulator.load_progress import LoadProgress
 from simulator.load_templates import LoadTemplates
 from simulator.loadgen import LoadGenerator, LoadResult
 from simulator.metrics import LoadSource, RunMetrics
@@ -18,6 +23,7 @@ from simulator.pacing import Arrivals, Rate
 from simulator.prices import PriceList
 from simulator.requests import Subscriber
 from simulator.stats import Interval, Latencies, LatencySummary, encoded, summarise
+from simulator.summary import RESULT_NAMES
 from simulator.tally import SessionReport, UsedService
 from simulator.timeline import by_second, pauses, percentile
 
@@ -31,6 +37,12 @@ GENERATOR_LATE = 0.25
 """Share of the p99 latency. A generator whose p99 delay is more may measure itself …"""
 GENERATOR_LATE_MS = 1.0
 """… unless the delay is less than this."""
+
+
+ERROR_HINTS = {
+    5003: ": the server's [[peer]] of this Origin-Host does not permit them",
+    5030: ": are these subscribers provisioned? `ocs-sim subscribers FILE --load N`, then `ocs account import FILE`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,7 @@ class LoadOptions:
     slow_ms: float | None = None
     """Keep each request's times: the outcome then has each second, and the pauses of answers slower than this."""
     metrics: RunMetrics | None = None
+    progress: LoadProgress | None = None
     processes: int = 1
     hosts: tuple[str, ...] = ()
     """Origin-Hosts of the connections; () = those of `peers`."""
@@ -87,13 +100,20 @@ class LoadOutcome:
     @property
     def ok(self) -> bool:
         """Everything was answered, and not with errors only: an overloaded server should answer some."""
-        return not self.unanswered and any(code // 1000 == 2 for code in self.result.codes)
+        if self.unanswered or self.result.lost or self.result.interrupted:
+            return False
+        return any(code // 1000 == 2 for code in self.result.codes)
 
     @property
     def warnings(self) -> list[str]:
         """Reasons to distrust the figures."""
         limit = generator_limit(self.cpu_share, self.late_p99_ms, self.latency.p99_ms)
         found = [limit] if limit else []
+        if self.result.lost:
+            found.append(f"the connection to the server was lost after {self.seconds:.1f} s")
+        if self.result.interrupted:
+            found.append(f"interrupted after {self.seconds:.1f} s")
+        found += error_warnings(self.result)
         if self.result.unsent:
             found.append(f"the server did not keep up, {self.result.unsent:,} requests were due and never sent")
         return found
@@ -127,6 +147,8 @@ class LoadOutcome:
             "started_at": result.started_at,
             "unsent": result.unsent,
             "late_p99_ms": self.late_p99_ms,
+            "lost": result.lost,
+            "interrupted": result.interrupted,
             "warnings": self.warnings,
             "histogram": encoded(Latencies(result.latencies_us)),
             **self._over_time(),
@@ -144,6 +166,17 @@ class LoadOutcome:
         }
 
 
+def error_warnings(result: LoadResult) -> list[str]:
+    """What the errors of a run are: protocol errors, permanent failures and what they say."""
+    return [
+        f"{count:,} of {result.answered:,} answers are {code} {RESULT_NAMES.get(code, 'error')}"
+        + (f" ({result.texts[code]})" if result.texts.get(code) else "")
+        + ERROR_HINTS.get(code, "")
+        for code, count in sorted(result.codes.items())
+        if code // 1000 not in (2, 4)
+    ]
+
+
 def generator_limit(cpu_share: float, late_p99_ms: float, p99_ms: float) -> str | None:
     """Reason to believe that the generator, not the server, limited a run. `cpu_share` of a core, by its busiest
     process.
@@ -155,28 +188,30 @@ def generator_limit(cpu_share: float, late_p99_ms: float, p99_ms: float) -> str 
     return None
 
 
-async def load_in_this_process(options: LoadOptions, ready: Callable[[], Awaitable[float]]) -> LoadOutcome:
-    """`ready` is called once all connections are open; it returns the start, a time of time.perf_counter.
+async def load_in_this_process(options: LoadOptions, ready: Callable[[Stop], Awaitable[float]]) -> LoadOutcome:
+    """`ready` is called once all connections are open, with what ends the run early; it returns the start, a time of
+    time.perf_counter.
 
     Raises PeerError, ValueError.
     """
     target = options.target
-    generator = _generator(options)
+    hosts = options.hosts or load_hosts(options.peers, target.realm)
+    generator = _generator(options, hosts)
     if options.metrics is not None:
         options.metrics.intended_per_s = options.rate.start if options.rate else 0.0
         options.metrics.begin(LoadSource(generator))
-    hosts = options.hosts or load_hosts(options.peers, target.realm)
     await generator.connect(target.host, target.port, hosts, target.realm)
-    start_at = await ready()
+    start_at = await ready(generator.stop)
     gc.collect()
     gc.freeze()  # a pause of the generator would count as the server's
     cpu_s, wall_s = time.process_time(), time.perf_counter()
-    if options.rate is None:
-        seconds = await generator.run_outstanding(options.seconds, DRAIN_S, start_at)
-    else:
-        seconds = await generator.run_rate(
-            options.rate, options.seconds, DRAIN_S, options.arrivals, options.seed, options.first, start_at
-        )
+    with _shown(options.progress, generator):
+        if options.rate is None:
+            seconds = await generator.run_outstanding(options.seconds, DRAIN_S, start_at)
+        else:
+            seconds = await generator.run_rate(
+                options.rate, options.seconds, DRAIN_S, options.arrivals, options.seed, options.first, start_at
+            )
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     gc.unfreeze()
     await generator.disconnect()
@@ -186,14 +221,33 @@ async def load_in_this_process(options: LoadOptions, ready: Callable[[], Awaitab
     return LoadOutcome(result, latency, seconds, used_us, cpu_s / wall_s, options.slow_ms)
 
 
-def _generator(options: LoadOptions) -> LoadGenerator:
-    templates = LoadTemplates(
-        rating_group=options.rating_group,
-        octets=options.octets,
-        realm=options.target.realm,
-        destination_realm=options.target.server_realm,
-        run=options.run,
-    )
+@contextlib.contextmanager
+def _shown(progress: LoadProgress | None, generator: LoadGenerator) -> Iterator[None]:
+    if progress is None:
+        yield
+        return
+    progress.begin()
+    task = asyncio.get_running_loop().create_task(progress.often(LoadSource(generator)))
+    try:
+        yield
+    finally:
+        task.cancel()
+        progress.end()
+
+
+def _generator(options: LoadOptions, hosts: tuple[str, ...]) -> LoadGenerator:
+    run = new_run() if options.run is None else options.run
+    templates = [
+        LoadTemplates(
+            rating_group=options.rating_group,
+            octets=options.octets,
+            realm=options.target.realm,
+            destination_realm=options.target.server_realm,
+            run=run,
+            host=host,
+        )
+        for host in hosts
+    ]
     return LoadGenerator(
         subscribers=list(options.subscribers),
         templates=templates,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import time
+from dataclasses import replace
 from enum import IntEnum
 
 from simulator.dialects import Sender, encode
@@ -47,14 +48,24 @@ class _Patch:
 
 
 class LoadTemplates:
-    """Requests of a P-GW for one rating group: I requests, U reports and requests, T reports."""
+    """Requests of a P-GW for one rating group: I requests, U reports and requests, T reports. `host`: its Origin-Host,
+    which must be that of the connection (RFC 6733 §2.9); default: the P-GW's.
+    """
 
     def __init__(
-        self, *, rating_group: int, octets: int, realm: str, destination_realm: str, run: int | None = None
+        self,
+        *,
+        rating_group: int,
+        octets: int,
+        realm: str,
+        destination_realm: str,
+        run: int | None = None,
+        host: str | None = None,
     ) -> None:
         self.octets = octets
         """Most octets that a U or T reports, and the octets that I and U request."""
         sender = Sender.of(Element.PGW, realm, destination_realm)
+        sender = replace(sender, host=host or sender.host)
         host = sender.host
         self._run = new_run() if run is None else run
         self._patches: list[_Patch] = []

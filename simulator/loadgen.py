@@ -12,7 +12,7 @@ import asyncio
 import struct
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from simulator.load_templates import LoadTemplates, Step
@@ -21,6 +21,7 @@ from simulator.peer import DiameterPeer, Identity
 from simulator.requests import Subscriber
 from simulator.wire import (
     AVP_CC_TOTAL_OCTETS,
+    AVP_ERROR_MESSAGE,
     AVP_GRANTED_SERVICE_UNIT,
     AVP_MSCC,
     AVP_RESULT_CODE,
@@ -35,6 +36,8 @@ SLOT_BITS = 20
 MAX_SLOTS = 1 << SLOT_BITS
 MAX_SHAPES = 256
 """Size of the cache of answer layouts; a server has a handful."""
+MAX_TEXTS = 16
+"""Result-Codes whose first Error-Message is kept."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,12 @@ class LoadResult:
     """Result-Code at command level → answers."""
     service_codes: dict[int, int] = field(default_factory=dict)
     """Result-Code of the MSCC → answers."""
+    texts: dict[int, str] = field(default_factory=dict)
+    """Result-Code at command level → Error-Message of its first answer."""
+    lost: bool = False
+    """A connection was lost, which ended the run …"""
+    interrupted: bool = False
+    """… or the user did."""
     sent: int = 0
     answered: int = 0
     measured: int = 0
@@ -74,6 +83,8 @@ class Slot:
     """One running session."""
 
     index: int
+    templates: LoadTemplates
+    """Those of its connection: the Origin-Host is that of the CER."""
     step: int = 0
     subscriber: Subscriber | None = None
     session_id: bytes = b""
@@ -172,14 +183,27 @@ def _scan(frame: bytes) -> AnswerLayout:
     return AnswerLayout(result, service, granted)
 
 
+def _error_message(frame: bytes) -> str:
+    return next(
+        (
+            frame[at:end].decode("utf-8", "replace")
+            for code, vendor, at, end in avps(frame)
+            if code == AVP_ERROR_MESSAGE and not vendor
+        ),
+        "",
+    )
+
+
 class LoadGenerator:
-    """Keeps `outstanding` requests pending, or starts requests at a rate, over the given subscribers."""
+    """Keeps `outstanding` requests pending, or starts requests at a rate, over the given subscribers. `templates`: of
+    each connection.
+    """
 
     def __init__(
         self,
         *,
         subscribers: list[Subscriber],
-        templates: LoadTemplates,
+        templates: Sequence[LoadTemplates],
         outstanding: int,
         updates: int,
         keep_usage: bool,
@@ -189,8 +213,7 @@ class LoadGenerator:
             raise ValueError(f"1 to {MAX_SLOTS} requests outstanding, not {outstanding}")
         self.result = LoadResult()
         self._subscribers = subscribers
-        self._templates = templates
-        self._slots = [Slot(index) for index in range(outstanding)]
+        self._slots = [Slot(index, templates[index % len(templates)]) for index in range(outstanding)]
         self._last_step = updates + 1
         self._peers: list[LoadPeer] = []
         self._reader = AnswerReader()
@@ -202,6 +225,10 @@ class LoadGenerator:
         self._keep_usage = keep_usage
         self._keep_times = keep_times
         self._started = 0.0
+
+    def stop(self) -> None:
+        """Ends the run now, with the figures so far."""
+        self.result.interrupted = True
 
     async def connect(self, host: str, port: int, hosts: tuple[str, ...], realm: str) -> None:
         """One connection per Origin-Host. Raises PeerError."""
@@ -223,6 +250,10 @@ class LoadGenerator:
     @property
     def is_connected(self) -> bool:
         return all(peer.is_open for peer in self._peers)
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.is_connected and not self.result.interrupted
 
     # -- closed loop: a fixed number outstanding
 
@@ -282,7 +313,7 @@ class LoadGenerator:
             await self._until(started + seconds)
             send_due()
         end = started + seconds
-        while due < end and self.is_connected:
+        while due < end and self._goes_on:
             self.result.unsent += 1
             due = started + next(times)
         return await self._drain(started, drain_s)
@@ -293,13 +324,14 @@ class LoadGenerator:
         return self._started
 
     async def _until(self, deadline: float) -> None:
-        while time.perf_counter() < deadline and self.is_connected:  # noqa: ASYNC110 - time is what is waited for
+        while time.perf_counter() < deadline and self._goes_on:  # noqa: ASYNC110 - time is what is waited for
             await asyncio.sleep(min(0.05, max(0.0, deadline - time.perf_counter())))
 
     async def _drain(self, started: float, drain_s: float) -> float:
         """Stops measuring and ends every open session with a TERMINATION, in at most `drain_s`."""
         elapsed = time.perf_counter() - started
         self._running = False
+        self.result.lost = not self.is_connected
         self.result.measured = self.result.answered
         for slot in self._idle:
             if slot.subscriber is not None and slot.step <= self._last_step:
@@ -318,7 +350,7 @@ class LoadGenerator:
         number = self._next_session
         self._next_session = number + 1
         slot.subscriber = self._subscribers[number % len(self._subscribers)]
-        slot.session_id = self._templates.session_id(number)
+        slot.session_id = slot.templates.session_id(number)
         slot.step = slot.used = slot.session_used = 0
         self.result.sessions_started += 1
         self._send(slot, now)
@@ -336,7 +368,7 @@ class LoadGenerator:
         subscriber = slot.subscriber
         assert subscriber is not None
         self._end_to_end = end_to_end = self._end_to_end + 1 & 0xFFFFFFFF
-        frame = self._templates.render(kind, subscriber, slot.session_id, step, slot.used, slot.index, end_to_end)
+        frame = slot.templates.render(kind, subscriber, slot.session_id, step, slot.used, slot.index, end_to_end)
         slot.due = now
         result = self.result
         result.sent += 1
@@ -358,13 +390,15 @@ class LoadGenerator:
             code, service, granted = read(frame)
             codes[code] = codes.get(code, 0) + 1
             service_codes[service] = service_codes.get(service, 0) + 1
+            if code != SUCCESS and code not in result.texts and len(result.texts) < MAX_TEXTS:
+                result.texts[code] = _error_message(frame)
             if slot.step >= last_step or code != SUCCESS:
                 self._finish(slot)
                 if self._running and self._closed_loop:
                     self._begin(slot, now)
             else:
                 # use the grant; a refused service has nothing to report and ends
-                slot.used = min(granted, self._templates.octets)
+                slot.used = min(granted, slot.templates.octets)
                 slot.step = slot.step + 1 if granted and self._running else last_step
                 if not self._running:
                     self._send(slot, 0.0)

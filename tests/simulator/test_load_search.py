@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -30,8 +32,10 @@ from simulator.peer import PeerError
 from simulator.server_process import free_port
 from simulator.stats import Interval, Latencies, summarise, write_histogram_log
 from simulator.subscribers import default_subscribers
+from tests.simulator.watched_server import Server
+from tests.waiting import PATIENCE_S, until, wait_for
 
-LOAD2 = f"load2.{SIMULATED_REALM}"
+PGW, LOAD2 = f"pgw.{SIMULATED_REALM}", f"load2.{SIMULATED_REALM}"
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,17 @@ def test_two_processes_play_whole_sessions(two_peers: Grantor) -> None:
         kinds.setdefault(request.session_id, []).append(request.cc_request_type)
     assert len(kinds) == found.result.sessions_started
     assert all(each[0] == 1 and each[-1] == 3 for each in kinds.values())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_requests_name_the_peer_of_their_connection(two_peers: Grantor, processes: int) -> None:
+    """Else a server refuses them: RFC 6733 §2.9."""
+    two_peers.requests.clear()
+    options = LoadOptions(target(two_peers.port), default_subscribers(4), 0.4, outstanding=4, peers=2,
+                          processes=processes)  # fmt: skip
+    assert run_load(options).ok
+    names = {(request.origin_host.decode(), request.session_id.partition(";")[0]) for request in two_peers.requests}
+    assert names == {(PGW, PGW), (LOAD2, LOAD2)}
 
 
 def test_the_metrics_are_those_of_all_processes(two_peers: Grantor) -> None:
@@ -220,6 +235,74 @@ def test_a_histogram_log_is_read_by_the_library(tmp_path: Path) -> None:
     assert second.get_value_at_percentile(50) == pytest.approx(5_000_000, rel=0.001)
     assert reader.get_next_interval_histogram() is None
     reader.close()
+
+
+# -- what ends a run early
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "simulator.cli", "load", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_a_run_with_its_figures(two_peers: Grantor, processes: int, tmp_path: Path) -> None:
+    report = tmp_path / "load.html"
+    two_peers.requests.clear()
+    words = ("--rate", "40", "--seconds", "600", "--processes", str(processes), "--report", str(report), "--json")
+    running = start(*words, "--port", str(two_peers.port))
+    wait_for(lambda: len(two_peers.requests) > 10)
+    running.send_signal(signal.SIGINT)
+    out, error = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 1, error
+    found = json.loads(out)
+    assert found["interrupted"]
+    assert found["answered"] == found["sent"] > 10
+    assert any("interrupted after" in warning for warning in found["warnings"])
+    assert "interrupted after" in report.read_text()
+    assert "Traceback" not in error
+
+
+def test_ctrl_c_ends_a_search_with_what_was_measured(two_peers: Grantor, tmp_path: Path) -> None:
+    report = tmp_path / "search.html"
+    words = ("--search", "--rate", "20", "--p99-ms", "60000", "--seconds", "2", "--report", str(report))
+    running = start(*words, "--port", str(two_peers.port))
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    out, error = running.communicate(timeout=PATIENCE_S)
+    assert "20/s intended" in first
+    assert running.returncode == 1
+    assert "interrupted; what follows is what was measured before" in error
+    assert "requests per second hold a p99" in out
+    assert "20" in report.read_text()
+
+
+async def test_a_lost_connection_is_told(server: tuple[Server, int]) -> None:
+    fake, port = server
+    options = LoadOptions(target(port), default_subscribers(4), PATIENCE_S, rate=Rate(50.0))
+    running = asyncio.get_running_loop().run_in_executor(None, run_load, options)
+    await until(lambda: len(fake.requests) > 5)
+    fake.writers[PGW].close()
+    found = await running
+    assert not found.ok
+    assert any("the connection to the server was lost" in warning for warning in found.warnings)
+
+
+def test_errors_are_explained() -> None:
+    with Grantor(command_code=lambda request: 5030) as refusing:
+        found = run_load(LoadOptions(target(refusing.port), default_subscribers(4), 0.3, outstanding=2))
+    assert not found.ok
+    assert any("5030 user unknown" in warning and "ocs account import" in warning for warning in found.warnings)
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_run(two_peers: Grantor, tmp_path: Path) -> None:
+    two_peers.requests.clear()
+    (tmp_path / "file").touch()
+    done = run("--port", str(two_peers.port), "--report", str(tmp_path / "file" / "load.html"))
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
+    assert not two_peers.requests
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
