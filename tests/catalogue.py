@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.versions import load_versions
 
 SHIPPED = Path(__file__).parents[1] / "config" / "catalogue.toml"
 CATALOGUE = Path(__file__).parent / "data" / "catalogue.toml"
@@ -17,3 +18,9 @@ CATALOGUE = Path(__file__).parent / "data" / "catalogue.toml"
 def fixed_catalogue() -> Catalogue:
     """CATALOGUE, compiled once a process."""
     return load_catalogue(CATALOGUE)
+
+
+@cache
+def fixed_versions() -> tuple[Catalogue, ...]:
+    """The same for `Catalogues`, which changes it: it tells its versions the ported numbers."""
+    return load_versions(CATALOGUE)

@@ -203,6 +203,11 @@ def _partition_keys(tag: str) -> PartitionKeys:
     )
 
 
+@lru_cache(maxsize=8)
+def _by_partition(partitions: int) -> tuple[PartitionKeys, ...]:
+    return tuple(map(_partition_keys, _tags(partitions)))
+
+
 class Keys:
     """Key names for a number of partitions."""
 
@@ -210,9 +215,8 @@ class Keys:
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise ValueError(f"partitions = {partitions}: 1 to {MAX_PARTITIONS} are allowed")
         self.partitions = partitions
-        tags = _tags(partitions)
-        self.by_partition = tuple(map(_partition_keys, tags))
-        first = f"{{{tags[0]}}}:".encode()
+        self.by_partition = _by_partition(partitions)
+        first = f"{{{_tags(partitions)[0]}}}:".encode()
         self.origin_states = first + b"origin_states"
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"

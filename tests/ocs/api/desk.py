@@ -18,7 +18,7 @@ from ocs.api.container import Container
 from ocs.api.keys import ApiKeys
 from ocs.api.limits import RateLimits
 from ocs.api.rights import BOUND, Role
-from ocs.catalogue.versions import Catalogues, load_versions
+from ocs.catalogue.versions import Catalogues
 from ocs.compose import Environment
 from ocs.history.service import history_of
 from ocs.ledger.contract.events import OutboxEvent
@@ -30,7 +30,7 @@ from ocs.settings.api import ApiSection
 from ocs.settings.schema import PeerSection, ServerSection, Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.moment import when_of
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_versions
 from tests.ocs.ledger.books import outbox_read
 
 GROUP = "G1"
@@ -132,7 +132,7 @@ async def desk_on(
     """A desk on the Redis, with accounts OWN and FOREIGN and a key of each role. `api`: settings of [api]."""
     environment, metrics = Environment(), Metrics()
     ledger = await RedisLedger.connect(url, LedgerSettings(partitions=partitions), metrics)
-    catalogue = Catalogues(load_versions(CATALOGUE), environment.now)
+    catalogue = Catalogues(fixed_versions(), environment.now)
     ledger.follow_life(catalogue.life_at)
     settings = Settings(
         api=ApiSection(**{"requests_per_s": 100_000, "burst": 1_000_000, **api}),

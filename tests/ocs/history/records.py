@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Engine, Table, select
 
-from ocs.catalogue.versions import Catalogues, load_versions
+from ocs.catalogue.versions import Catalogues
 from ocs.history.loader import EventHook, Loader
 from ocs.history.rows import Projection
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox.files import file_name
 from ocs.outbox.format import record
 from ocs.outbox.vat import Vat
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_versions
 
 T0 = 1_796_043_600
 """2026-11-30T13:00:00Z."""
@@ -36,7 +36,7 @@ class Journal:
         self._partitions = partitions
         self._sequences: dict[int, int] = {}
         self.credit: dict[str, int] = {}
-        self._vat = Vat(Catalogues(load_versions(CATALOGUE), lambda: T0))
+        self._vat = Vat(Catalogues(fixed_versions(), lambda: T0))
 
     def line(self, account: str, kind: str, at: int, **fields: Any) -> bytes:
         """`debit`, `credit_in`: micro-EUR; the credit afterwards is filled in."""
