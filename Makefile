@@ -14,12 +14,14 @@ ROOM_MB := $(shell findmnt --noheadings --output OPTIONS /dev/shm 2>/dev/null | 
 ifeq ($(shell test $(or $(strip $(ROOM_MB)),0) -ge 4096 && echo yes),yes)
 export PYTEST_DEBUG_TEMPROOT := /dev/shm
 endif
+# Files with tests that measure time: these run before the others.
+MEASURING = $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.alone' tests)
 # The part of the tests that needs little time and no program besides Python.
 FAST_TESTS := $(wildcard tests/protocol tests/ocs/catalogue tests/ocs/charging tests/ocs/settings/test_loading.py tests/test_docs.py tests/test_messages.py \
 	tests/test_rules.py tests/test_conformance.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo days watch test check lint docs fuzz bench soak sim kills tools clean
+.PHONY: help setup demo days watch test check lint style types contracts compiled docs fuzz bench soak sim kills tools clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,19 +48,29 @@ days: setup ## the week with travel of 2,000 accounts and the bad night, in comp
 watch: setup ## server under steady traffic, Prometheus, and Grafana if installed: says which address to open; Ctrl-C ends it
 	@exec $(BIN)/ocs-sim watch
 
-test: setup tools lint ## everything: lint, types, import contracts, all tests; TESTERS=1 for one after the other
-# What measures time is first: all files are compiled once then, not by each process.
-	$(BIN)/pytest -m alone
+test: setup tools ## everything: lint, types, import contracts, all tests; TESTERS=1 for one after the other
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint compiled
+	$(BIN)/pytest -m alone $(MEASURING)
 	$(BIN)/pytest -n $(TESTERS) --dist loadscope --no-loadscope-reorder -m "not alone"
 
 check: setup lint ## the fast part of it, for every change
 	$(BIN)/pytest -q $(FAST_TESTS) --ignore=tests/protocol/test_tshark.py
 
-lint: setup
+lint: types style contracts
+
+types: setup
+	$(BIN)/mypy
+
+style: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+
+contracts: setup
 	$(BIN)/lint-imports
+
+# All files are compiled once, not by each process of the tests.
+compiled: setup
+	@found=$$($(BIN)/pytest -qq --collect-only) || { echo "$$found" | tail -n 100; exit 1; }
 
 docs: setup ## what is made from data or code: docs/RULES.md, CONFORMANCE.md, SETTINGS.md, runbooks, dashboards, alerts, …
 	$(BIN)/python -m tests.rules
