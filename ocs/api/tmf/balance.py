@@ -153,8 +153,8 @@ class Balances:
         return TopupBalance(
             id=id_,
             href=self.href("topupBalance", id_),
-            amount=eur(found.micro_eur),
-            bucket=self.bucket_ref(f"{view.msisdn}.{CREDIT}"),
+            amount=eur(found.gross_micro_eur),
+            bucket=self.bucket_ref(f"{view.msisdn}.{SEPARATE if found.separate_micro_eur else CREDIT}"),
             channel=Reference(id=found.channel, name=found.channel) if found.channel else None,
             requestor=Reference(id=found.by, name=found.by, role="user", referred_type="User") if found.by else None,
             requested_date=at,

@@ -176,6 +176,18 @@ async def test_a_voucher_tops_up(desk: Desk, tmp_path: Path) -> None:
     assert (await desk.get(f"/v1/accounts/{OWN}/voucher-entries")).json()["wrong"] == 1
 
 
+@rule("HOT-TOP-6", "HOT-GRP-5")
+async def test_a_top_up_of_the_separate_account_is_listed_with_its_amount(desk: Desk, tmp_path: Path) -> None:
+    assert desk.container.history is not None
+    journal, folder, account = Journal(100), Folder(tmp_path / "records"), await desk.backend.accounts.find(OWN)
+    journal.roll_back(int(account.partition("-")[0]), epoch=0, sequence=1_000)  # after what is loaded
+    at = desk.backend.environment.now()
+    folder.append(journal.line(account, "topup", at, credit_in=0, separate_in=8_000_000, ref="own", channel="care"))
+    load_all(desk.container.history.engine, folder, months=desk.backend.catalogue.month_of)
+    last = (await listed(desk, f"{BALANCE}/topupBalance", forms.TOP_UP, **{"logicalResource.id": OWN}))[-1]
+    assert (last["amount"]["amount"], last["bucket"]["id"]) == (8, f"{OWN}.separate")
+
+
 @rule("HOT-ACC-7")
 @pytest.mark.parametrize(
     ("change", "status", "code"),
@@ -218,6 +230,7 @@ async def test_all_top_ups_are_listed(desk: Desk) -> None:
     assert late == rows[8:]
     one = await desk.get(httpx.URL(rows[0]["href"]).path)
     assert exact(one) == rows[0]
+    assert {each["bucket"]["id"] for each in rows} == {f"{OWN}.credit"}
     for unknown in ("xyz", "eAB5", "4pa1"):  # the second has a NUL, which PostgreSQL compares with nothing
         missing = await desk.get(f"{BALANCE}/topupBalance/{OWN}.{unknown}")
         assert (missing.status_code, missing.json()["code"]) == (404, "top_up")
