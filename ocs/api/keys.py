@@ -13,6 +13,7 @@ from typing import Protocol
 from ocs.accounts.errors import InputError, raising_refused
 from ocs.api.rights import BOUND, Role
 from ocs.ledger.contract.api_keys import ApiKey, ApiLedger
+from ocs.ledger.contract.groups import GroupView
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.identities import by_msisdn, parse_msisdn
 from ocs.values.moment import DAY_S, utc_day
@@ -31,6 +32,8 @@ MAX_NOTED = 10_000
 
 class Ledger(ApiLedger, Protocol):
     async def find_subscriber(self, identity: str) -> str | None: ...
+
+    async def read_group(self, group_id: str) -> GroupView | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class ApiKeys:
         if what != "msisdn":
             if len(bound_to) > MAX_GROUP_LENGTH or not bound_to.isprintable():
                 raise InputError("bound_to", f"the id of a group has at most {MAX_GROUP_LENGTH} printable characters")
+            if bound_to and await self._ledger.read_group(bound_to) is None:
+                raise InputError("bound_to", f"there is no business group {bound_to}")
             return bound_to, ""
         try:
             msisdn = parse_msisdn(bound_to)

@@ -49,6 +49,7 @@ def test_a_key_is_created_listed_and_revoked(url: str, ocs_in: Ocs) -> None:
         (("--role", "member", "--name", "x"), "needs the msisdn"),
         (("--role", "member", "--name", "x", "--msisdn", "38668100009"), "no account"),
         (("--role", "group-admin", "--name", "x"), "needs the group"),
+        (("--role", "group-admin", "--name", "x", "--group", "5d0c3a7e91b2f846"), "no business group 5d0c3a7e91b2f846"),
         (("--role", "care", "--name", "x", "--days", "-1"), "0 (it does not expire) to 3660"),
     ],
 )
