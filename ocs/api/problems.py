@@ -99,7 +99,7 @@ KINDS: dict[str, Kind] = {
     "payments": Kind(409, "Payments are not set up", "The operator must set [payments] (docs/PAYMENTS.md)."),
     "provider": Kind(409, "The payment provider did not take it", "Repeat it later, with the same Idempotency-Key."),
     "ended": Kind(409, "The payment has its outcome", "Read it: GET /v1/payments/{order}."),
-    "signature": Kind(401, "The notification is not signed as it must be", "Check secret and clock of the provider."),
+    "signature": Kind(401, "The notification is not signed as it must be", "Check the sender's secret and clock."),
     "order": Kind(404, "There is no such payment order", "List those of the account."),
     "orders": Kind(409, "The account has too many payment orders", "Wait until one of them has its outcome."),
     "grouped": Kind(409, "The number is in another business group", "Let it leave that group first."),

@@ -22,7 +22,7 @@ async def receive(request: Request) -> Response:
     container: Container = request.app.state.container
     body, now = await request.body(), container.backend.environment.now()
     if not is_signed(container.settings.notices.secret, body, request.headers.get(HEADER, ""), now):
-        raise ProblemError("unauthenticated", f"the receipt has no {HEADER} of notices.secret and of this time")
+        raise ProblemError("signature", f"the receipt has no {HEADER} of notices.secret and of this time")
     try:
         receipt = Receipt.model_validate_json(body)
     except ValidationError as error:

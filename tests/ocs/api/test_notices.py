@@ -160,7 +160,7 @@ async def test_a_receipt_without_our_secret_changes_nothing(desk: Desk, engine: 
     body, now = body_of("p00-2.topup"), desk.backend.environment.now()
     for signature in ("", sign("another", body, now), sign(SECRET, body + b" ", now), sign(SECRET, body, now - 400)):
         answer = await receipt(desk, body, signature)
-        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert (answer.status_code, answer.json()["code"]) == (401, "signature")
     assert (await states(desk))["p00-2.topup"] == "sent"
 
 
