@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from ocs.history.errors import SchemaError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_KEY = 0x6F63735F68697374
@@ -62,6 +65,9 @@ def migrate(engine: Engine) -> None:
                 " install that version, or name another database"
             )
         if found != newest():
+            log.info(
+                "the tables in the database of history.url are brought from %s to %s", found or "nothing", newest()
+            )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
