@@ -37,7 +37,7 @@ class Behaviour:
     at_once: bool = False
     """Debits are paid in the answer; else they are pending, and `settle` ends them."""
     settles_after_s: float | None = None
-    """Pending debits are paid so long after they came; None = only by `settle`."""
+    """Pending debits are paid so long after they came; None = only by `settle`. One-off payments wait for a payer."""
     fail_before: list[int] = field(default_factory=list)
     """Statuses with which the next POSTs are answered before anything is done; 0 = the connection is closed."""
     fail_after: list[int] = field(default_factory=list)
@@ -154,7 +154,7 @@ class PaymentProvider:
                     await self.notify(known)
                 else:
                     self._later(self.notify(known))
-            elif self.behaviour.settles_after_s is not None:
+            elif self.behaviour.settles_after_s is not None and not known.redirect_url:
                 self._later(self._settle_later(key, self.behaviour.settles_after_s))
         elif known.amount != asked["amount"]:
             return web.json_response({"reason": "key-reused"}, status=422)
