@@ -140,7 +140,9 @@ class PaymentOperations:
         return await self._mandates.read(payer)
 
     async def put_mandate(self, payer: str, given: MandateInput) -> Mandate:
-        """Put a mandate in place of the one before."""
+        """Put a mandate in place of the one before. InputError: "signed_on" (in the future), "iban", …"""
+        if (given.signed_on - date(1970, 1, 1)).days > self._when()["day"]:
+            raise InputError("signed_on", f"{given.signed_on}: a mandate is signed before it is used")
         mandate = given.mandate()
         await self._mandates.put(payer, mandate)
         return mandate

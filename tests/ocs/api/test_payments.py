@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,16 @@ async def test_a_member_of_a_group_does_not_change_who_pays_and_its_administrato
     assert (await desk.get("/v1/groups/G2/mandate", Role.GROUP_ADMIN)).status_code == 404
     assert (await desk.delete(f"/v1/groups/{GROUP}/mandate", Role.GROUP_ADMIN)).json() == {"revoked": True}
     assert (await desk.delete(f"/v1/groups/{GROUP}/mandate", Role.GROUP_ADMIN)).json() == {"revoked": False}
+
+
+@pytest.mark.parametrize("days", [0, 1])
+async def test_a_mandate_is_not_signed_in_the_future(both: Both, days: int) -> None:
+    """A bank refuses debits of such a mandate."""
+    desk, _ = both
+    today = datetime.fromtimestamp(desk.backend.environment.now(), desk.backend.catalogue.time_zone).date()
+    body = {**MANDATE, "signed_on": (today + timedelta(days=days)).isoformat()}
+    answer = await desk.put(f"/v1/accounts/{FOREIGN}/mandate", json=body)
+    assert (answer.status_code, answer.json().get("code")) == ((422, "signed_on") if days else (200, None))
 
 
 async def test_an_iban_is_never_answered_nor_kept_in_the_trail(both: Both, caplog: pytest.LogCaptureFixture) -> None:
