@@ -62,9 +62,10 @@ class PostgreSQL:
             self.process.wait(PATIENCE_S)
             self.process = None
 
-    def create(self, database: str) -> str:
-        """An empty database; returns its URL."""
-        self._run("createdb", "-h", str(self._folder), "-p", str(PORT), "-U", "ocs", database)
+    def create(self, database: str, template: str = "") -> str:
+        """A database, empty or as the template, to which nobody may be connected; returns its URL."""
+        of = ("-T", template) if template else ()
+        self._run("createdb", "-h", str(self._folder), "-p", str(PORT), "-U", "ocs", *of, database)
         return self.url(database)
 
     def remove(self) -> None:

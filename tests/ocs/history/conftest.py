@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 from sqlalchemy import Engine
@@ -26,18 +27,44 @@ def postgresql() -> Iterator[PostgreSQL]:
     server.remove()
 
 
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables, to copy."""
+    file = tmp_path_factory.mktemp("history") / "tables.sqlite"
+    _make_tables(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_tables(postgresql: PostgreSQL) -> str:
+    """Name of a database with its tables, to copy."""
+    _make_tables(postgresql.create("tables"))
+    return "tables"
+
+
+def _make_tables(url: str) -> None:
+    engine = history_engine(HistorySection(url=url), Path("unused"))
+    migrate(engine)
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
+    """The URL of a database: with its tables if the test has `engine`, else empty."""
+    migrated = "engine" in request.fixturenames
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/history.sqlite"
-    create: Callable[[str], str] = request.getfixturevalue("postgresql").create
-    return create(f"test{next(_numbers)}")
+        file = tmp_path / "history.sqlite"
+        if migrated:
+            copyfile(request.getfixturevalue("sqlite_tables"), file)
+        return f"sqlite:///{file}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    template = request.getfixturevalue("postgresql_tables") if migrated else ""
+    return server.create(f"test{next(_numbers)}", template)
 
 
 @pytest.fixture
 def empty(url: str) -> Iterator[Engine]:
-    """An empty database."""
+    """An empty database, unless the test has `engine` too."""
     engine = history_engine(HistorySection(url=url), Path("unused"))
     yield engine
     engine.dispose()
@@ -46,7 +73,6 @@ def empty(url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(empty: Engine) -> Engine:
     """A database with its tables."""
-    migrate(empty)
     return empty
 
 
