@@ -137,7 +137,9 @@ def _places(header: Sequence[str], form: TopUpFileSection) -> dict[str, int]:
     names = [name.strip() for name in header]
     missing = [name for name in form.columns.values() if name not in names]
     if missing:
-        raise InputError("file", f"the header line has no column {', '.join(missing)}; it has {', '.join(names)}")
+        has = " | ".join(names)
+        told = f"the header line has no column {', '.join(missing)}; separated by {form.delimiter!r} it has {has}"
+        raise InputError("file", told)
     return {what: names.index(name) for what, name in form.columns.items()}
 
 

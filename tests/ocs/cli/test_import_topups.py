@@ -178,7 +178,8 @@ def test_the_sum_of_the_trailer_has_rows_that_cannot_be_read(
 @pytest.mark.parametrize(
     ("text", "more", "error"),
     [
-        ("number,amount,reference\n", {}, "no column msisdn; it has number, amount, reference"),
+        ("number,amount,reference\n", {}, r"no column msisdn; separated by ',' it has number \| amount \| ref"),
+        ("msisdn;amount;reference\n", {}, "separated by ',' it has msisdn;amount;reference"),
         ("", {}, "no column msisdn, amount, reference"),
         ('msisdn,amount,reference\n"3866', {}, "is no CSV file in utf-8-sig"),
         ("T,2,5\n1,1,1\n", {"trailer": "T"}, "no column"),
