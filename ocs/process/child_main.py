@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 
 PARENT_LOOK_S = 1.0
 """How often a child checks that its supervisor is alive; on Linux the kernel also signals its end at once."""
-GC_THRESHOLDS = (50_000, 50, 100)
-"""Thresholds of the garbage collector. It runs rarely: requests make hardly any reference cycles, and each run delays
-answers.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +68,9 @@ class Child:
 
 
 def tune_garbage_collector() -> None:
-    """Exempt all objects that exist now from garbage collection, and let it run rarely."""
+    """Exempt all objects that exist now from garbage collection. It runs rarely (`ocs.GC_THRESHOLDS`)."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 Body = Callable[[Child], Awaitable[None]]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ocs import GC_THRESHOLDS
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.compose import Environment
 from ocs.diameter.dispatch import Pending, Reply
 from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
-from ocs.process.child_main import GC_THRESHOLDS, Child
+from ocs.process.child_main import Child
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.bounded_cache import BoundedCache
