@@ -18,6 +18,8 @@ from ocs.notices.queue import Claimed, NewNotice, Outcome
 from ocs.notices.states import Reason, State
 from ocs.settings.history_section import HistorySection
 from tests.ocs.history.conftest import postgresql as postgresql
+from tests.ocs.history.conftest import postgresql_tables as postgresql_tables
+from tests.ocs.history.conftest import sqlite_tables as sqlite_tables
 from tests.ocs.history.conftest import url as url
 from tests.rules import rule
 
