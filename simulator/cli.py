@@ -21,6 +21,7 @@ from simulator.cli_load import generate_load
 from simulator.cli_network import print_peers
 from simulator.cli_options import (
     DEFAULT_CATALOGUE,
+    MAX_SPEED,
     CatalogueOption,
     HostOption,
     JsonOption,
@@ -30,6 +31,7 @@ from simulator.cli_options import (
     RecordsOption,
     ServerRealmOption,
     SubscribersOption,
+    writable,
 )
 from simulator.cli_record import record_traffic
 from simulator.cli_replay import ScaleOption, recorded_subscribers, replay_file
@@ -87,7 +89,8 @@ def run_scenario(
     accounts: AccountsOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events in the same order.")] = 1,
     speed: Annotated[
-        float | None, typer.Option(min=0.01, help="Simulated seconds per real one; default: the scenario's.")
+        float | None,
+        typer.Option(min=0.01, max=MAX_SPEED, help="Simulated seconds per real one; default: the scenario's."),
     ] = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 3868,
@@ -106,7 +109,9 @@ def run_scenario(
     json: JsonOption = False,
 ) -> None:
     """Play a scenario: five network elements, thousands of subscribers, in compressed time."""
+    writable(report, wholesale)
     prices = PriceList.read(catalogue) if records or catalogue.exists() else None
+    sheet = CatalogueSheet.read(catalogue) if records else None
     wanted = _with_accounts(load_scenario(scenario), accounts)
     plan = make_plan(wanted, seed, prices.package_prices if prices else {})
     if subscribers:
@@ -117,7 +122,6 @@ def run_scenario(
         outcome = run_plan(
             *(plan, target), name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console, metrics=metrics
         )
-    sheet = CatalogueSheet.read(catalogue) if records else None
     add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config, sheet=sheet)
     if wholesale:
         write_wholesale(wholesale, outcome.tally.sessions, session_ids=wholesale_session_ids)
@@ -136,13 +140,22 @@ def make_subscribers_file(
     accounts: AccountsOption = None,
     seed: Annotated[int, typer.Option()] = 1,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
-    load: Annotated[int, typer.Option(help="Instead: this many equal subscribers on MAXI for `ocs-sim load`.")] = 0,
+    load: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MAX_SUBSCRIBERS, help="Instead: this many equal subscribers on MAXI for `ocs-sim load`."
+        ),
+    ] = None,
     recording: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Instead: those that the replay of this one needs.")
     ] = None,
     scale: ScaleOption = 1,
 ) -> None:
     """Write the subscribers of a scenario (or of a load run, or of a replay) as a provisioning file."""
+    if load and recording:
+        raise typer.BadParameter("give --load or --recording, not both")
+    if scale != 1 and not recording:
+        raise typer.BadParameter("--scale belongs to --recording")
     if load:
         made = default_subscribers(load)
     elif recording:
@@ -160,7 +173,7 @@ def demo(
     report: Annotated[Path, typer.Option(help="The HTML report.")] = Path("out/report.html"),
     scenario: Annotated[str, typer.Option()] = "busy_hour",
     seed: Annotated[int, typer.Option()] = 1,
-    speed: Annotated[float | None, typer.Option(min=0.01)] = None,
+    speed: Annotated[float | None, typer.Option(min=0.01, max=MAX_SPEED)] = None,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     capture: Annotated[Path, typer.Option(help="Capture to replay at the end.")] = Path(
         "tests/data/pgw-open5gs-gy.pcap"
@@ -169,6 +182,7 @@ def demo(
     """Run the whole system: server, 2,000 accounts, a busy hour in half a minute, audit and report."""
     from simulator.demo import DemoOptions, run_demo
 
+    writable(report)
     options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture)
     raise typer.Exit(0 if run_demo(options, output()) else 1)
 
@@ -181,7 +195,8 @@ def days(
     accounts: AccountsOption = None,
     seed: Annotated[int, typer.Option()] = 1,
     speed: Annotated[
-        float | None, typer.Option(min=0.01, help="Most simulated seconds per real one; default: the scenario's.")
+        float | None,
+        typer.Option(min=0.01, max=MAX_SPEED, help="Most simulated seconds per real one; default: the scenario's."),
     ] = None,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     json: JsonOption = False,
@@ -189,6 +204,7 @@ def days(
     """Play days or a week: a server of its own whose clock the simulator turns, accounts, traffic, orders, audits."""
     from simulator.stage import StageOptions, play_days
 
+    writable(report)
     options = StageOptions(folder, seed, speed, catalogue, report)
     console = Console(stderr=True) if json else output()
     outcome = play_days(_with_accounts(load_scenario(scenario), accounts), options, console)
@@ -202,7 +218,7 @@ def watch(
     folder: Annotated[Path, typer.Option(help="Folder of server and Prometheus; emptied first.")] = Path("out/watch"),
     scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
     seed: Annotated[int, typer.Option(help="Of the first round; the next one has the next seed.")] = 1,
-    speed: Annotated[float, typer.Option(min=0.01, help="Simulated seconds per real one.")] = 12.0,
+    speed: Annotated[float, typer.Option(min=0.01, max=MAX_SPEED, help="Simulated seconds per real one.")] = 12.0,
     rounds: Annotated[int, typer.Option(min=0, help="How often the scenario is played; 0 = until Ctrl-C.")] = 0,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     settings: Annotated[
@@ -253,7 +269,10 @@ def run() -> None:
         print("ocs-sim: interrupted", file=sys.stderr)
         sys.exit(1)
     except SystemExit as end:
-        sys.exit(1 if end.code == INTERRUPTED else end.code)
+        if end.code != INTERRUPTED:
+            raise
+        print("ocs-sim: interrupted", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from simulator.cli_options import JsonOption
+from simulator.cli_options import JsonOption, writable
 from simulator.comparison import compare_runs, rows, write_comparison
 from simulator.show import output, print_json
 
-RunArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What load, run or replay printed.")]
+RunArgument = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="What load, run or replay printed (--json).")
+]
 
 
 def compare_files(
@@ -26,6 +28,7 @@ def compare_files(
     json: JsonOption = False,
 ) -> None:
     """Compare two runs by their --json: latency, rates, result codes, money."""
+    writable(report)
     comparison = compare_runs(before, after)
     share = None if tolerance is None else tolerance / 100
     if report:

@@ -146,8 +146,9 @@ def _check(
 
 
 def _one(options: LoadOptions, records: Path | None, catalogue: Path, json: bool) -> tuple[LoadPage, bool]:
+    prices = PriceList.read(catalogue) if records else None
     outcome = run_load(replace(options, progress=LoadProgress(options.seconds)))
-    checked = audit_load(outcome, options, records, PriceList.read(catalogue)) if records else None
+    checked = audit_load(outcome, options, records, prices) if records and prices else None
     if json:
         print_json({**outcome.as_json(), "audit": audit_json(checked) if checked else None})
     else:

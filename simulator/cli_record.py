@@ -79,9 +79,11 @@ def _target(source: str, out: Path | None, proxy: str | None, to: str | None) ->
             raise typer.BadParameter("with --proxy there is no capture: give the file to write only")
         return Path(source)
     if out is None:
-        raise typer.BadParameter("the file to write is missing")
+        raise typer.BadParameter("the file to write is missing: ocs-sim record CAPTURE FILE")
     if source != STDIN and not Path(source).is_file():
         raise typer.BadParameter(f"there is no file {source}")
+    if source != STDIN and out.exists() and out.samefile(source):
+        raise typer.BadParameter("that is the capture itself: name another file to write")
     return out
 
 

@@ -214,5 +214,8 @@ def write_recording(
 def finished(recorder: Recorder, out: Path, losses: Losses) -> RecordingSummary:
     """The summary of what was written. Raises CaptureError if that is nothing."""
     if not recorder.count:
-        raise CaptureError(f"{out}: no credit-control request (command 272 of application 4) came to the port")
+        raise CaptureError(
+            f"{out}: nothing to record: no credit-control request (command 272 of application 4) came to"
+            " the server's port; a capture with another one needs --capture-port"
+        )
     return recorder.summary(losses)

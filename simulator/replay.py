@@ -20,7 +20,7 @@ from diameter.message.avp.avp import Avp, AvpGrouped
 from simulator.errors import CaptureError
 from simulator.identifiers import new_run, session_id
 from simulator.packets import CapturedMessage
-from simulator.peer import DiameterPeer, Identity
+from simulator.peer import DiameterPeer, Identity, PeerError
 from simulator.tally import SessionReport, UsedService
 from simulator.wire import (
     AVP_CC_INPUT_OCTETS,
@@ -228,6 +228,11 @@ async def replay(
             result.requests.append(replayed)
             if on_request:
                 on_request(replayed)
+            if not peer.is_open and len(result.requests) < len(requests):
+                raise PeerError(
+                    f"{identity.host}: the connection to the server was lost after {len(result.requests)} of"
+                    f" {len(requests)} requests"
+                )
     finally:
         await peer.disconnect()
     return result

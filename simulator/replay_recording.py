@@ -7,14 +7,18 @@ session. Each copy has subscribers of its own: provisioned numbers in the order 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from simulator.engine import Target
 from simulator.identifiers import new_run, session_id
+from simulator.interruption import interruptible
 from simulator.peer import DiameterPeer, Identity
+from simulator.progress_line import EVERY_S, ProgressLine
 from simulator.recording import RecordedAnswer, RecordedRequest, answer_facts
 from simulator.replay import ANSWER_TIMEOUT_S, TYPE_NAMES, Numbers, SubscriberMap, captured_client, rewrite
 from simulator.requests import Subscriber
@@ -44,6 +48,11 @@ class RecordingReplay:
     differences: Counter[Difference] = field(default_factory=Counter)
     latencies: Latencies = field(default_factory=Latencies)
     seconds: float = 0.0
+    due: int = 0
+    """Requests of the recording, of all copies: more than `requests` if the replay ended early."""
+    lost: list[str] = field(default_factory=list)
+    """Origin-Hosts whose connection was lost."""
+    interrupted: bool = False
 
     @property
     def latency(self) -> LatencySummary:
@@ -51,8 +60,21 @@ class RecordingReplay:
 
     @property
     def ok(self) -> bool:
-        """Everything was answered, and as recorded."""
-        return not self.unanswered and not self.differences
+        """Everything was sent, answered, and as recorded."""
+        return not self.unanswered and not self.differences and self.is_whole
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.lost and not self.interrupted
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why it is not whole."""
+        found = [f"{host}: the connection to the server was lost" for host in self.lost]
+        if self.requests < self.due:
+            why = "interrupted" if self.interrupted else "ended"
+            found.append(f"{why} after {self.requests:,} of {self.due:,} requests")
+        return found
 
     def as_json(self) -> dict[str, object]:
         latency = self.latency
@@ -63,6 +85,9 @@ class RecordingReplay:
             "equal": self.equal,
             "unanswered": self.unanswered,
             "without_answer": self.without_answer,
+            "due": self.due,
+            "lost": self.lost,
+            "interrupted": self.interrupted,
             "p50_ms": latency.p50_ms,
             "p99_ms": latency.p99_ms,
             "max_ms": latency.max_ms,
@@ -111,7 +136,7 @@ def compare(kind: str, recorded: RecordedAnswer, now: RecordedAnswer) -> Iterato
             continue
         for what, one, other in zip(("Result-Code", "unit", "granted", "Final-Unit-Action"), old, new, strict=True):
             if what == "Result-Code":
-                one, other = one or recorded.result_code, other or now.result_code
+                one, other = str(one or recorded.result_code), str(other or now.result_code)
             if one != other:
                 yield kind, f"{name} {what}", _text(one), _text(other)
 
@@ -139,22 +164,66 @@ class _Player:
         self._peers: dict[Identity, DiameterPeer] = {}
         self._run = new_run()
         self._started = 0.0
-        self.result = RecordingReplay()
+        self._ends_at_s = max((request.at_s for request in requests), default=0.0) / speed
+        self._over = asyncio.Event()
+        self._disconnecting = False
+        self.result = RecordingReplay(due=len(requests) * copies)
 
-    async def play(self) -> RecordingReplay:
+    async def play(self, line: ProgressLine | None) -> RecordingReplay:
+        """Until all is sent, Ctrl-C, or no connection is left."""
         try:
             for identity in set(self._identities.values()):
-                self._peers[identity] = await DiameterPeer.connect(identity, self._target.host, self._target.port)
-            self._started = time.perf_counter()
-            sessions = self._by_session.items()
-            await asyncio.gather(
-                *(self._session(number, rows, copy) for number, rows in sessions for copy in range(self._copies))
-            )
-            self.result.seconds = time.perf_counter() - self._started
+                peer = await DiameterPeer.connect(identity, self._target.host, self._target.port)
+                self._peers[identity] = peer
+                peer.closed.add_done_callback(partial(self._lost, identity.host))
+            with interruptible(self._interrupt):
+                await self._play(line)
         finally:
+            self._disconnecting = True
             for peer in self._peers.values():
                 await peer.disconnect()
         return self.result
+
+    async def _play(self, line: ProgressLine | None) -> None:
+        self._started = time.perf_counter()
+        sessions = self._by_session.items()
+        playing = asyncio.gather(
+            *(self._session(number, rows, copy) for number, rows in sessions for copy in range(self._copies))
+        )
+        over = asyncio.create_task(self._over.wait())
+        try:
+            while not playing.done() and not over.done():
+                await asyncio.wait((playing, over), timeout=EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+                if line is not None and line.is_due:
+                    line.show(self._so_far())
+            if playing.done():
+                playing.result()
+        finally:
+            self.result.seconds = time.perf_counter() - self._started
+            over.cancel()
+            playing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await playing
+            if line is not None:
+                line.clear()
+
+    def _so_far(self) -> str:
+        result, passed_s = self.result, time.perf_counter() - self._started
+        return (
+            f"{passed_s:.0f} of {self._ends_at_s:.0f} s: {result.requests:,} of {result.due:,} requests,"
+            f" {result.unanswered:,} unanswered, {result.compared - result.equal:,} answered otherwise"
+        )
+
+    def _interrupt(self) -> None:
+        self.result.interrupted = True
+        self._over.set()
+
+    def _lost(self, host: str, _: object) -> None:
+        if self._disconnecting:
+            return
+        self.result.lost.append(host)
+        if not any(peer.is_open for peer in self._peers.values()):
+            self._over.set()
 
     async def _session(self, number: int, requests: Sequence[RecordedRequest], copy: int) -> None:
         host = self._identities[requests[0].peer].host
@@ -167,6 +236,8 @@ class _Player:
     async def _exchange(self, request: RecordedRequest, name: str, copy: int) -> bytes:
         """The answer's octets; b"" = none."""
         peer = self._peers[self._identities[request.peer]]
+        if not peer.is_open:
+            return b""
         hop_by_hop, end_to_end = peer.next_ids()
         one = self._provisioned[self._subscribers[subscriber_key(request.frame)] * self._copies + copy]
         frame = rewrite(
@@ -223,8 +294,9 @@ async def replay_recording(
     speed: float = 1.0,
     copies: int = 1,
     client: Identity | None = None,
+    line: ProgressLine | None = None,
 ) -> RecordingReplay:
     """`speed`: recorded seconds per real one. It acts as the recorded peers, or as `client` alone. Raises PeerError,
     ValueError, CaptureError.
     """
-    return await _Player(requests, target, speed, copies, client).play()
+    return await _Player(requests, target, speed, copies, client).play(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from simulator.load_report import histogram_curves
@@ -38,7 +39,8 @@ def write_recording_report(played: RecordingReplay, path: Path, *, name: str, ma
         Section("Latency by percentile", plot=histogram_curves([("replay", played.latencies.histogram())]), wide=True),
         Section("Differences", table=Table(heads, found or [("none", "", "", "", "")]), wide=True),
     ]
-    _write(path, name, "all as recorded" if played.ok else "answers differ or are missing", sections, made_at)
+    outcome = "all as recorded" if played.ok else "answers differ or are missing"
+    _write(path, name, outcome, sections, made_at, notes=played.warnings)
 
 
 def write_capture_report(result: ReplayResult, path: Path, *, name: str, made_at: datetime.datetime) -> None:
@@ -61,8 +63,11 @@ def write_capture_report(result: ReplayResult, path: Path, *, name: str, made_at
     _write(path, name, "all answered" if result.ok else "errors, or requests without an answer", sections, made_at)
 
 
-def _write(path: Path, name: str, outcome: str, sections: list[Section], made_at: datetime.datetime) -> None:
-    write_page(path, title=f"Replay of {name}: {outcome}", subtitle=f"{made_at:%Y-%m-%d %H:%M}", sections=sections)
+def _write(
+    path: Path, name: str, outcome: str, sections: list[Section], made_at: datetime.datetime, notes: Sequence[str] = ()
+) -> None:
+    title, subtitle = f"Replay of {name}: {outcome}", f"{made_at:%Y-%m-%d %H:%M}"
+    write_page(path, title=title, subtitle=subtitle, notes=notes, sections=sections)
 
 
 def _latency(latency: LatencySummary) -> Section:

@@ -181,7 +181,8 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not path.exists():
         shipped = SHIPPED / f"{path.stem}.toml"
         if not shipped.is_file():
-            raise ScenarioError(f"there is no scenario file {path}, and none named {path.stem!r} is shipped")
+            names = ", ".join(sorted(each.name.removesuffix(".toml") for each in SHIPPED.iterdir()))
+            raise ScenarioError(f"there is no scenario file {path}; shipped are {names}")
         text = shipped.read_text("utf-8")
     else:
         text = path.read_text("utf-8")

@@ -213,6 +213,8 @@ def print_recording_replay(console: Console, played: RecordingReplay) -> None:
         f" {played.equal:,} of {played.compared:,} answers as recorded"
         + (f", {played.without_answer:,} have none in the recording" if played.without_answer else "")
     )
+    for warning in played.warnings:
+        console.print(f"[yellow]![/] {warning}")
     if not played.differences:
         return
     table = Table(title="differences", title_justify="left", box=None, header_style="dim")

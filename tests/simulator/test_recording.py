@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ from simulator.recording import RecordedAnswer, RecordedRequest, read_recording
 from simulator.replay_recording import compare, replay_recording, subscribers_of
 from simulator.wire import read_head
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm
-from tests.waiting import PATIENCE_S
+from tests.simulator.watched_server import Server
+from tests.waiting import PATIENCE_S, until, wait_for
 
 KEY = b"a key of sixteen octets or more"
 PORT = 3868
@@ -306,6 +310,70 @@ async def test_other_answers_are_a_table_of_differences(grantor: Grantor, record
     rows = {(kind, what.rpartition(" ")[2]): count for (kind, what, _, _), count in played.differences.items()}
     assert rows["CCR-I", "Result-Code"] == rows["CCR-I", "granted"] == 4
     assert ("CCR-T", "Result-Code") in rows
+
+
+async def test_result_codes_are_told_as_such(grantor: Grantor, recorded: Path) -> None:
+    before = grantor.application.policy
+    grantor.application.policy = lambda request, mscc: Grant(None, 4012)
+    try:
+        played = await replay_recording(read_recording(recorded), target(grantor), speed=5)
+    finally:
+        grantor.application.policy = before
+    rows = {what: (then, now) for _, what, then, now in played.differences}
+    assert ("2001", "4012") in [codes for what, codes in rows.items() if what.endswith("Result-Code")]
+
+
+async def test_a_lost_connection_ends_a_replay(server: tuple[Server, int], recorded: Path) -> None:
+    """Else it would wait for the answer to each request of the rest of the day."""
+    fake, port = server
+    later = [replace(each, at_s=each.at_s + 3600 * number) for number, each in enumerate(read_recording(recorded))]
+    playing = asyncio.create_task(replay_recording(later, Target("127.0.0.1", port, SIMULATED_REALM, SERVER_REALM)))
+    await until(lambda: fake.requests)
+    fake.writers["smf.localdomain"].close()
+    played = await asyncio.wait_for(playing, PATIENCE_S)
+    assert not played.ok
+    assert played.warnings == [
+        "smf.localdomain: the connection to the server was lost", "ended after 1 of 3 requests"
+    ]  # fmt: skip
+
+
+def test_ctrl_c_ends_a_replay_with_its_figures(
+    grantor: Grantor, requests_seen: list[Any], recorded: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "replay.html"
+    words = ("replay", str(recorded), "--port", str(grantor.port), "--speed", "0.01", "--report", str(report), "--json")
+    code = "from simulator.cli import run; run()"
+    running = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: requests_seen)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=PATIENCE_S)
+    found = json.loads(out)
+    assert running.returncode == 1
+    assert found["interrupted"]
+    assert found["requests"] < found["due"] == 3
+    assert "interrupted after" in report.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("replay", "{pcap}", "--speed", "5"), "--speed belongs to a recording"),
+        (("replay", "{pcap}", "--scale", "5"), "--scale belongs to a recording"),
+        (("replay", "{rec}", "--records", "."), "--records belongs to a capture"),
+        (("record", "{pcap}", "{pcap}"), "that is the capture itself"),
+        (("subscribers", "{out}", "--recording", "{rec}", "--load", "5"), "give --load or --recording"),
+        (("subscribers", "{out}", "--load", "5", "--scale", "2"), "--scale belongs to --recording"),
+        (("subscribers", "{out}", "--load", "-5"), "--load"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    recorded: Path, tmp_path: Path, words: tuple[str, ...], text: str
+) -> None:
+    places = {"rec": recorded, "pcap": tmp_path / "day.pcap", "out": tmp_path / "people.csv"}
+    done = command(*(word.format_map(places) for word in words))
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert not places["out"].exists()
 
 
 @pytest.mark.parametrize(
