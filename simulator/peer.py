@@ -41,7 +41,8 @@ APP_CREDIT_CONTROL = 4
 CEA_TIMEOUT_S = 10.0
 """RFC 6733 does not limit the wait for a CEA; a server that takes longer is not working."""
 DPA_TIMEOUT_S = 2.0
-RESULT_SUCCESS = 2001
+RESULT_SUCCESS, UNKNOWN_PEER = 2001, 3010
+UNKNOWN_PEER_HINT = "; add it to the server's [[peer]] list (`ocs-sim peers` prints what a scenario needs)"
 REBOOTING, DO_NOT_WANT_TO_TALK_TO_YOU = 0, 2
 """Disconnect-Cause (RFC 6733 §5.4.3)."""
 
@@ -132,7 +133,7 @@ class DiameterPeer(asyncio.Protocol):
         code, text = _result(frame)
         if code != RESULT_SUCCESS:
             peer.abort()
-            hint = "; add it to the server's [[peer]] list" if code == 3010 else ""
+            hint = UNKNOWN_PEER_HINT if code == UNKNOWN_PEER else ""
             raise PeerError(f"{identity.host}: capabilities exchange refused with {code} {text}{hint}")
         peer.server_host = _origin_host(frame)
         return peer

@@ -39,6 +39,14 @@ from simulator.scenario_tables import (
 )
 
 MAX_SUBSCRIBERS = 1_000_000
+MAX_BASES = 8
+KEYS = (
+    *("accounts", "act", "base", "begins", "curve", "disturbance", "duration_s", "failover", "faults", "habit"),
+    *("holidays", "intensity", "journey", "name", "network", "place", "price_list", "radio", "restart", "service"),
+    *("slack_s", "speed", "subscribers", "time_zone"),
+)
+ACCOUNT_KEYS = ("credit", "first_imsi", "first_msisdn", "opened_over_days", "packages", "second_sim_share")
+FAULT_KEYS = ("dead_sessions", "ignored_requests", "lost_answers", "unanswered_requests")
 SHIPPED = files("simulator") / "scenarios"
 KINDS = ("data", "voice", "sms", "mms")
 FORWARDING_MODES = {"cfu": 0, "cfb": 1, "cfnr": 2, "cfnl": 3, "cd": 4, "cfnrc": 5}
@@ -172,11 +180,17 @@ class Scenario:
 
 def load_scenario(name: str | Path) -> Scenario:
     """From a file, or a shipped scenario by its name ("busy_hour"). Raises ScenarioError."""
-    return _scenario(_read(name))
+    table = _read(name)
+    try:
+        return _scenario(table)
+    except ScenarioError as error:
+        raise ScenarioError(f"{name}: {error}") from error
 
 
-def _read(name: str | Path) -> dict[str, Any]:
+def _read(name: str | Path, depth: int = 0) -> dict[str, Any]:
     """The file's tables; with `base`, those of another scenario, of which this file's take the place."""
+    if depth > MAX_BASES:
+        raise ScenarioError(f"{name}: more than {MAX_BASES} scenarios, each with the next as its base")
     path = Path(name)
     if not path.exists():
         shipped = SHIPPED / f"{path.stem}.toml"
@@ -185,15 +199,35 @@ def _read(name: str | Path) -> dict[str, Any]:
             raise ScenarioError(f"there is no scenario file {path}; shipped are {names}")
         text = shipped.read_text("utf-8")
     else:
-        text = path.read_text("utf-8")
+        text = _text(path)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        _check_keys(table)
+    except (tomllib.TOMLDecodeError, ScenarioError) as error:
         raise ScenarioError(f"{path}: {error}") from error
     if "base" not in table:
         return table
-    base = _read(text_of(table, "base", "scenario"))
+    base = _read(text_of(table, "base", "scenario"), depth + 1)
     return {**base, **{key: value for key, value in table.items() if key != "base"}}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: is no text ({error})") from error
+
+
+def _check_keys(table: Mapping[str, object]) -> None:
+    """A key of another spelling would do nothing. Raises ScenarioError."""
+    for where, value, allowed in (
+        ("scenario", table, KEYS),
+        ("accounts", table.get("accounts"), ACCOUNT_KEYS),
+        ("faults", table.get("faults"), FAULT_KEYS),
+    ):
+        unknown = sorted(set(value) - set(allowed)) if isinstance(value, dict) else []
+        if unknown:
+            raise ScenarioError(f"{where}.{unknown[0]} is not known; there are {', '.join(sorted(allowed))}")
 
 
 def _scenario(table: Mapping[str, object]) -> Scenario:

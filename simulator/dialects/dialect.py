@@ -139,7 +139,7 @@ def load_dialect(name: str) -> Dialect:
         raise DialectError(f"there is no dialect {name!r}; it must be a file, or one of {known}")
     try:
         return _dialect(name, tomllib.loads(source.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, DialectError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, DialectError) as error:
         raise DialectError(f"dialect {name}: {error}") from error
 
 
@@ -245,7 +245,8 @@ def _known(name: str, where: str) -> tuple[int, int, type[Avp]]:
 def _one_of(table: Mapping[str, object], name: str, allowed: tuple[str, ...] | None) -> str:
     value = table.get(name)
     if not isinstance(value, str) or not value or (allowed and value not in allowed):
-        raise DialectError(f"{name} is {value!r}; it must be {' or '.join(allowed) if allowed else 'a text'}")
+        is_ = "missing" if value is None else repr(value)
+        raise DialectError(f"{name} is {is_}; it must be {' or '.join(allowed) if allowed else 'a text'}")
     return value
 
 

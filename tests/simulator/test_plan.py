@@ -100,15 +100,39 @@ def test_a_wrong_distribution_is_named(table: dict[str, object], message: str) -
 
 
 def test_a_missing_or_broken_scenario_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="no scenario file"):
+    with pytest.raises(ScenarioError, match=r"no scenario file quiet_hour; shipped are agents, .*busy_hour"):
         load_scenario("quiet_hour")
     broken = tmp_path / "broken.toml"
     broken.write_text("subscribers = [")
     with pytest.raises(ScenarioError, match=r"broken\.toml"):
         load_scenario(broken)
     broken.write_text("subscribers = 3\n")
-    with pytest.raises(ScenarioError, match="accounts is missing"):
+    with pytest.raises(ScenarioError, match=r"broken\.toml: accounts is missing"):
         load_scenario(broken)
+    broken.write_bytes(b"\xff\x00")
+    with pytest.raises(ScenarioError, match=r"broken\.toml: is no text"):
+        load_scenario(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("intensty = 0.1", r"scenario\.intensty is not known; there are .*intensity"),
+        ("accounts = {first_msidsn = 1}", r"accounts\.first_msidsn is not known"),
+        ("[faults]\nlost_answer = 0.1", r"faults\.lost_answer is not known"),
+    ],
+)
+def test_a_key_of_another_spelling_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(f'base = "busy_hour"\n{text}\n')
+    with pytest.raises(ScenarioError, match=rf"mine\.toml: {message}"):
+        load_scenario(tmp_path / "mine.toml")
+
+
+def test_a_scenario_that_is_its_own_base(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(f'base = "{mine}"\n')
+    with pytest.raises(ScenarioError, match="as its base"):
+        load_scenario(mine)
 
 
 def test_subscriber_files_come_back(tmp_path: Path) -> None:
