@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from monitoring.alerts.alert import WARNING, Alert
 
+_OPEN = "max by (job, origin_host) (ocs_peer_connections)"
+_OPEN_TODAY = "max by (job, origin_host) (max_over_time(ocs_peer_connections[1d])) > 0"
+
 ALERTS = (
     Alert(
         name="PeerAway",
-        expr="max by (job, origin_host) (ocs_peer_connections) == 0",
+        # A server names only peers that have connected since its start: others are known of the day before.
+        expr=f"{_OPEN} == 0 or ({_OPEN_TODAY} unless {_OPEN})",
         lasts="1m",
         severity=WARNING,
         dashboard="peers",
@@ -15,6 +19,7 @@ ALERTS = (
         harm="The peer's subscribers are charged by another node, or by its own rules for a failed charging system.",
         do=(
             "Ask those who run the peer. Is it down, or was it moved?",
+            "Is it gone for good? The alert ends a day after the server's next restart.",
             "Connections refused on the dashboard, and the log: address, certificate, `[[peer]]`.",
         ),
     ),

@@ -130,6 +130,24 @@ def test_what_follows_from_a_cause_has_the_labels_by_which_it_is_inhibited(tmp_p
         _run(tmp_path / f"rules_test_{step}.yml", step, [each for each in tests if each["interval"] == step])
 
 
+def test_a_peer_that_does_not_come_back_after_a_restart_is_away(tmp_path: Path) -> None:
+    """The restarted server does not know it; another one that came back is not away."""
+    away = 'count by (origin_host) (ALERTS{alertname="PeerAway",alertstate="firing"})'
+    connected = 'ocs_peer_connections{job="ocs",instance="a",origin_host='
+    test: dict[str, object] = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'{connected}"lost"}}', "values": "1x20 stale"},
+            {"series": f'{connected}"back"}}', "values": "1x20 stale 1x40"},
+        ],
+        "promql_expr_test": [
+            {"expr": away, "eval_time": "15m", "exp_samples": []},
+            {"expr": away, "eval_time": "30m", "exp_samples": [{"labels": '{origin_host="lost"}', "value": 1}]},
+        ],
+    }
+    _run(tmp_path / "rules_test.yml", "1m", [test])
+
+
 def test_a_fast_burn_ends_with_its_short_window(tmp_path: Path) -> None:
     """An hour after a burst of ten minutes the page has ended, though the long window still has the burst."""
     answered = 'ocs_answers_total{job="ocs",instance="a",command="CCR",result="2001"}'
