@@ -9,29 +9,38 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot, ticker
+from cycler import cycler
+from matplotlib import colors, pyplot, ticker
 from matplotlib.axes import Axes
 from PIL import Image
 
 from monitoring.files import DASHBOARDS, ROOT
 
 OUT = ROOT / "docs" / "dashboards"
-WIDTH_IN, ROW_IN = 17.0, 0.33
+WIDTH_IN, ROW_IN = 17.0, 0.36
 """Width of a picture, and height of a row of Grafana's grid."""
+DOTS_PER_IN = 80
 POINTS = 200
-COLOURS = 256
-MOST_SERIES = 12
-"""Drawn of a panel: those with the greatest last values."""
+LINES = (*(colors.to_hex(pyplot.get_cmap("tab10")(index)) for index in range(8)), "#2e7d32", "#c62828")
+HEAT = ("#ffffff", LINES[1], "#5c2a00")
+SHADES = 20
+"""Of each colour in the file, so that edges stay smooth and the file small."""
+MOST_SERIES = 10
+"""Drawn of a panel: those with the greatest values."""
+LEGEND_COLUMNS, LEGEND_LETTERS = 4, 200
+NOTHING = "no data: all is well, or nothing happened"
 VARIABLES = {"$job": ".+", "$instance": ".+", "$peer": ".+", "${datasource}": "prometheus"}
 _POWERS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -63,25 +72,38 @@ class Source:
 def draw(dashboard: Mapping[str, Any], source: Source, path: Path) -> None:
     panels = dashboard["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    pyplot.rcParams["axes.prop_cycle"] = cycler(color=LINES)
     figure = pyplot.figure(figsize=(WIDTH_IN, ROW_IN * (rows + 2)), facecolor="white")
-    figure.suptitle(dashboard["title"], x=0.01, y=1 - 0.4 / rows, ha="left", fontsize=16, weight="bold")
+    figure.suptitle(dashboard["title"], x=0.01, y=1 - 0.4 / rows, ha="left", fontsize=17, weight="bold")
     for panel in panels:
         at = panel["gridPos"]
         left, bottom = at["x"] / 24, (rows - at["y"] - at["h"]) / (rows + 2)
         width, height = at["w"] / 24, at["h"] / (rows + 2)
         if panel["type"] == "row":
-            figure.text(0.01, bottom + height / 3, panel["title"], fontsize=12, weight="bold", color="#555555")
+            figure.text(0.01, bottom + height / 3, panel["title"], fontsize=13, weight="bold", color="#555555")
             continue
-        pad_x, pad_y = 0.035, 0.9 / (rows + 2)
-        axes = figure.add_axes((left + pad_x, bottom + pad_y, width - pad_x - 0.008, height - 2.2 * pad_y))
-        axes.set_title(panel["title"], loc="left", fontsize=9)
+        low, high = (1.9 if panel["type"] == "timeseries" else 0.9) / (rows + 2), 0.9 / (rows + 2)
+        axes = figure.add_axes((left + 0.042, bottom + low, width - 0.05, height - low - high))
+        axes.set_title(panel["title"], loc="left", fontsize=11)
         {"stat": _number, "heatmap": _heat}.get(panel["type"], _graph)(axes, panel, source)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=DOTS_PER_IN)
     pyplot.close(figure)
     with Image.open(path) as drawn:
-        few = drawn.convert("RGB").quantize(COLOURS)
+        few = drawn.convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
     few.save(path, optimize=True)
+
+
+def _palette() -> Image.Image:
+    """Greys and the shades of the colours in use: a palette made of the picture would merge colours that are rare."""
+    wanted: list[tuple[float, ...]] = [(1, 1, 1), *((grey / 16,) * 3 for grey in range(16))]
+    for first, last in (*(("white", line) for line in LINES), HEAT[1:]):
+        one, other = colors.to_rgb(first), colors.to_rgb(last)
+        for part in (shade / SHADES for shade in range(1 if last == HEAT[1] else 2, SHADES + 1)):
+            wanted.append(tuple(a + (b - a) * part for a, b in zip(one, other, strict=True)))
+    image = Image.new("P", (1, 1))
+    image.putpalette([round(255 * part) for colour in wanted for part in colour])
+    return image
 
 
 def _number(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
@@ -91,33 +113,72 @@ def _number(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
     for step in defaults.get("thresholds", {}).get("steps", ()):
         if value is not None and (step["value"] is None or value >= step["value"]):
             colour = {"green": "#2e7d32", "red": "#c62828"}.get(step["color"], "black")
+    if value is not None and defaults.get("decimals") == 0:
+        value = round(value)
     shown = "–" if value is None else in_unit(value, defaults["unit"])
-    axes.text(0.5, 0.45, shown, ha="center", va="center", fontsize=20, color=colour)
+    axes.text(0.5, 0.45, shown, ha="center", va="center", fontsize=22, color=colour)
     axes.axis("off")
+
+
+Drawn = tuple[str, list[float], list[float]]
 
 
 def _graph(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
     defaults = panel["fieldConfig"]["defaults"]
-    found = []
+    found: list[Drawn] = []
     for target in panel["targets"]:
         for series in source.over_time(target["expr"]):
             times = [float(at) for at, _ in series["values"]]
             values = [float(value) for _, value in series["values"]]
             found.append((_legend(target["legendFormat"], series["metric"]), times, values))
-    found = sorted(found, key=lambda each: -each[2][-1])[:MOST_SERIES]
-    for name, times, values in found:
-        axes.plot(times, values, linewidth=1, label=name)
-    if found:
-        axes.legend(fontsize=6, loc="upper left", ncols=2, framealpha=0.5)
+    found = sorted(found, key=lambda each: -max(map(abs, each[2])))
+    moved = [each for each in found if any(each[2])]
+    found = (moved or found)[:MOST_SERIES]
+    if defaults.get("custom", {}).get("stacking", {}).get("mode") == "normal":
+        _stack(axes, found)
     else:
-        axes.text(
-            0.5, 0.5, "no data: all is well, or nothing happened", ha="center", fontsize=8, transform=axes.transAxes
-        )
-    if "min" in defaults:
+        for name, times, values in found:
+            axes.plot(times, values, linewidth=1.3, label=name, clip_on=False)
+    if found:
+        _legend_below(axes, LEGEND_LETTERS * panel["gridPos"]["w"] // 24)
+    else:
+        axes.text(0.5, 0.5, NOTHING, ha="center", fontsize=10, color="#777777", transform=axes.transAxes)
+    if not moved:
+        axes.set_ylim(0, 1)
+    elif "min" in defaults:
         axes.set_ylim(bottom=defaults["min"])
     axes.set_xlim(*source.shown)
     axes.grid(alpha=0.3)
     _label(axes, defaults["unit"])
+
+
+def _stack(axes: Axes, found: Sequence[Drawn]) -> None:
+    """A series has no value before it began: 0."""
+    moments = sorted({at for _, times, _ in found for at in times})
+    rows = []
+    for _, times, values in found:
+        known = dict(zip(times, values, strict=True))
+        rows.append([known.get(at, 0.0) for at in moments])
+    axes.stackplot(moments, rows, labels=[name for name, _, _ in found], alpha=0.75, linewidth=0)
+
+
+def _legend_below(axes: Axes, letters: int) -> None:
+    """In one or two lines of so many letters; what does not fit is left out."""
+    lines, labels = axes.get_legend_handles_labels()
+    columns = min(LEGEND_COLUMNS, max(1, letters // (max(map(len, labels)) + 5)))
+    most = 2 * columns
+    axes.legend(
+        lines[:most],
+        labels[:most],
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.13),
+        ncols=columns,
+        frameon=False,
+        handlelength=1.2,
+        columnspacing=1.0,
+        labelspacing=0.25,
+    )
 
 
 def _heat(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
@@ -132,17 +193,30 @@ def _heat(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
             [max(a - b, 0.0) for a, b in zip(line, lower, strict=True)]
             for line, lower in zip(numbers, below, strict=True)
         ]
-        axes.imshow(cells, aspect="auto", origin="lower", cmap="Oranges", interpolation="nearest")
-        axes.set_yticks(range(len(rows)), [f"{row['metric']['le']} s" for row in rows])
-    axes.tick_params(labelsize=6)
-    axes.set_xticks([])
+        shown = (float(moments[0]), float(moments[-1]), -0.5, len(rows) - 0.5)
+        shades = colors.LinearSegmentedColormap.from_list("heat", HEAT)
+        axes.imshow(cells, aspect="auto", origin="lower", cmap=shades, interpolation="nearest", extent=shown)
+        ends = [float(row["metric"]["le"]) for row in rows]
+        axes.set_yticks(range(len(rows)), ["more" if math.isinf(end) else in_unit(end, "s") for end in ends])
+        axes.set_xlim(*source.shown)
+    _times(axes)
+    axes.tick_params(axis="y", labelsize=7)
 
 
 def _label(axes: Axes, unit: str) -> None:
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
     axes.yaxis.set_major_formatter(lambda value, _: in_unit(value, unit))
+    axes.tick_params(axis="y", labelsize=8.5)
+    _times(axes)
+
+
+def _times(axes: Axes) -> None:
+    """Whole minutes."""
+    first, last = axes.get_xlim()
+    step_s = 60 * max(1, round((last - first) / 60 / 5))
+    axes.xaxis.set_major_locator(ticker.MultipleLocator(step_s))
     axes.xaxis.set_major_formatter(lambda at, _: f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%H:%M}")
-    axes.xaxis.set_major_locator(ticker.LinearLocator(4))
-    axes.tick_params(labelsize=7)
+    axes.tick_params(axis="x", labelsize=8.5)
 
 
 def _legend(form: str, metric: Mapping[str, str]) -> str:
@@ -158,7 +232,7 @@ def in_unit(value: float, unit: str) -> str:
     if unit == "dateTimeFromNow":
         return f"{(time.time() - value / 1000) / 60:.0f} min ago"
     if unit == "percentunit":
-        return f"{value:.1%}"
+        return f"{100 * value:.4g} %"
     if unit == "s" and value < 1:
         return f"{value * 1000:.3g} ms"
     suffix = {"s": " s", "currencyEUR": " €", "reqps": " req/s", "cps": "/s", "bytes": "B", "percent": " %"}.get(
@@ -178,7 +252,10 @@ def main() -> None:
     arguments = parser.parse_args()
     source = Source(arguments.url, arguments.minutes * 60)
     for path in sorted((ROOT / DASHBOARDS).glob("*.json")):
-        draw(json.loads(path.read_text("utf-8")), source, arguments.out / f"{path.stem}.png")
+        try:
+            draw(json.loads(path.read_text("utf-8")), source, arguments.out / f"{path.stem}.png")
+        except urllib.error.URLError as error:
+            parser.exit(1, f"{arguments.url} does not answer as a Prometheus: {error}\n")
 
 
 if __name__ == "__main__":

@@ -106,6 +106,9 @@ class Prometheus(ChildServer):
     def __init__(self, folder: Path, rules: Path, targets: Mapping[str, int], *, every_s: int = 5) -> None:
         """`rules`: folder of the rule files. `targets`: job → port of its /metrics on loopback."""
         super().__init__(folder, free_port(PROMETHEUS_PORT))
+        for name in RULE_FILES:  # Prometheus would start without it, and say nothing
+            if not (rules / name).is_file():
+                raise MonitoringError(f"{rules / name}: there is no such file of rules")
         settings = {
             "global": {"scrape_interval": f"{every_s}s", "evaluation_interval": f"{every_s}s"},
             "rule_files": [str(path.resolve()) for path in (rules / name for name in RULE_FILES)],

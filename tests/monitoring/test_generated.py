@@ -146,7 +146,7 @@ def test_the_simulator_exports_what_its_dashboard_asks_for() -> None:
     [
         (0.0042, "s", "4.2 ms"),
         (12.5, "s", "12.5 s"),
-        (0.9995, "percentunit", "100.0%"),
+        (0.9995, "percentunit", "99.95 %"),
         (1_500_000, "bytes", "1.5 MB"),
         (12.5, "currencyEUR", "12.5 €"),
         (21_300, "reqps", "21.3 kreq/s"),
