@@ -151,14 +151,19 @@ class PartitionKeys:
     transit: bytes
     api_answers: bytes
 
-    def reference_months(self, month: int) -> list[bytes]:
-        """This month's references and those of the months before that are still kept."""
-        months = []
-        year, number = divmod(month, 100)
-        for _ in range(REFERENCE_MONTHS):
-            months.append(self.references + f"{year}{number:02d}".encode())
-            year, number = (year, number - 1) if number > 1 else (year - 1, 12)
-        return months
+    def reference_months(self, month: int) -> tuple[bytes, ...]:
+        """This month's references, then those of the months before that are still kept, then the next month's: a try
+        that was slow at the month's end may come after its repetition.
+        """
+        return _reference_months(self.references, month)
+
+
+@lru_cache(maxsize=4096)
+def _reference_months(references: bytes, month: int) -> tuple[bytes, ...]:
+    year, number = divmod(month, 100)
+    this = year * 12 + number - 1
+    numbers = (*range(this, this - REFERENCE_MONTHS, -1), this + 1)
+    return tuple(references + f"{each // 12}{each % 12 + 1:02d}".encode() for each in numbers)
 
 
 def _partition_keys(tag: str) -> PartitionKeys:

@@ -245,6 +245,21 @@ async def test_the_reference_stays_if_the_result_is_unknown(
     assert await top_up(ledger, account_id, 5 * EUR, "y") is True
 
 
+async def test_a_slow_try_of_the_month_before_credits_nothing_again(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is before the month's end; meanwhile a repetition was applied after it."""
+    account_id = await open_account(ledger, 1)
+    held = Held(ledger, monkeypatch)
+    slow = asyncio.create_task(top_up(ledger, account_id, 5 * EUR, "y"))
+    await held.waits.wait()
+    after = {"now": WHEN["now"], "month": WHEN["month"] + 1}
+    assert await ledger.top_up(account_id, amount_micro_eur=5 * EUR, reference="y", **after) is True
+    held.may_go_on.set()
+    assert await slow is False
+    assert (await view(ledger, account_id)).credit_micro_eur == 25 * EUR
+
+
 async def test_top_up_to_the_ceiling_and_not_beyond(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await refused("ceiling", top_up(ledger, account_id, 180 * EUR + 1, "a"))
