@@ -2,12 +2,13 @@
 
 `python -m benchmarks.api_cost` starts a server as shipped, with one worker and nothing else to do. Each operation of
 `benchmarks.api_load` is sent alone, in rounds; the best round counts, as other programs share the machine. `--tree`
-measures another checkout.
+measures another checkout; `--against` compares with one: both servers run, and have each operation in turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import shutil
@@ -137,7 +138,7 @@ def best(rounds: list[Cost]) -> Cost:
     return min(rounds, key=lambda each: each.cpu_us["api"])
 
 
-def cost_table(found: list[Cost]) -> TableText:
+def cost_table(found: list[Cost], commit: str) -> TableText:
     shares = {operation.name: operation.share / 100 for operation in MIX}
     rows = [_row(each.operation, each.cpu_us, each.commands, each.redis_us, str(each.slowest_us)) for each in found]
     mixed = {role: sum(each.cpu_us.get(role, 0) * shares[each.operation] for each in found) for role in ROLES}
@@ -147,7 +148,7 @@ def cost_table(found: list[Cost]) -> TableText:
     )
     rows.append(_row("the mix", mixed, commands, spent, "–"))
     head = ("operation", *(f"{role} µs" for role in ROLES), "Redis commands", "µs in scripts", "slowest µs")
-    return "CPU time a request", head, rows
+    return f"CPU time a request, {commit}", head, rows
 
 
 def _row(name: str, cpu: Mapping[str, float], commands: float, spent: float, slowest: str) -> tuple[str, ...]:
@@ -159,31 +160,44 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 4,
     connections: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 2,
     tree: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The checkout to measure.")] = HERE.root,
+    against: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A checkout to compare with.")
+    ] = None,
     out: Annotated[Path, typer.Option(dir_okay=False)] = HERE.root / "out" / "api_cost.json",
 ) -> None:
     """CPU time of a request to the API, by operation."""
     folder = HERE.root / "out" / "api-cost"
     shutil.rmtree(folder, ignore_errors=True)
     api = ("requests_per_s = 100000", "burst = 1000000")
-    with charging_server(folder / "server", Tree(tree.resolve()), api=api) as system:
-        provision(system, ACCOUNTS)
-        wait_healthy(system.api_port)
-        found = uvloop.run(_measure_all(system, new_key(system, 0), requests, rounds, connections))
+    trees = [Tree(each.resolve()) for each in (tree, against) if each is not None]
+    with contextlib.ExitStack() as running:
+        systems = [
+            running.enter_context(charging_server(folder / str(n), each, api=api)) for n, each in enumerate(trees)
+        ]
+        for system in systems:
+            provision(system, ACCOUNTS)
+            wait_healthy(system.api_port)
+        found = uvloop.run(_measure_all(systems, requests, rounds, connections))
     shutil.rmtree(folder, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", "utf-8")
+    commits = [each.commit for each in trees]
+    costs = {commit: [asdict(each) for each in of_tree] for commit, of_tree in zip(commits, found, strict=True)}
+    out.write_text(json.dumps(costs, indent=1) + "\n", "utf-8")
     console = Console(width=120)
-    console.print(rich_table(cost_table(found)))
-    console.print(*(f"{each.operation}: {each.statuses}" for each in found), sep="\n", highlight=False)
+    for commit, of_tree in zip(commits, found, strict=True):
+        console.print(rich_table(cost_table(of_tree, commit)))
+        console.print(*(f"{each.operation}: {each.statuses}" for each in of_tree), sep="\n", highlight=False)
 
 
-async def _measure_all(system: System, key: str, requests: int, rounds: int, connections: int) -> list[Cost]:
-    client = Client(system.api_port, key, connections)
-    measured: dict[str, list[Cost]] = {operation.name: [] for operation in MIX}
-    for _ in range(rounds):
-        for operation in MIX:
-            measured[operation.name].append(await measure(system, client, operation, requests))
-    return [best(each) for each in measured.values()]
+async def _measure_all(systems: list[System], requests: int, rounds: int, connections: int) -> list[list[Cost]]:
+    """By system, each operation's best round."""
+    clients = [Client(each.api_port, new_key(each, 0), connections) for each in systems]
+    measured = [[list[Cost]() for _ in MIX] for _ in systems]
+    for turn in range(rounds):
+        for at, operation in enumerate(MIX):
+            for n in range(len(systems))[:: 1 if turn % 2 else -1]:
+                measured[n][at].append(await measure(systems[n], clients[n], operation, requests))
+    return [[best(each) for each in of_system] for of_system in measured]
 
 
 if __name__ == "__main__":

@@ -342,7 +342,7 @@ def test_the_cost_of_a_request_is_that_of_the_best_round_by_its_share() -> None:
         return Cost(operation, {"200": 10}, {"api": us, "redis": us / 10}, 2.0, 30.0, 300)
 
     found = [best([cost(each.name, 1000.0), cost(each.name, 800.0)]) for each in MIX]
-    title, head, rows = cost_table(found)
+    title, head, rows = cost_table(found, "1234567")
     assert title and len(rows) == len(MIX) + 1 and all(len(row) == len(head) for row in rows)
     assert rows[0][:3] == (MIX[0].name, "800", "80")
     assert rows[-1][:3] == ("the mix", "800", "80")

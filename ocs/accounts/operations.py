@@ -322,7 +322,7 @@ class AccountOperations:
         """
         if separate and promotional:
             raise InputError("separate", "a separate account takes no promotional credit")
-        account_id = await self.find(msisdn)
+        account_id, seen = await self.find(msisdn), list[AccountView]()
         with raising_refused():
             applied = await self._ledger.top_up(
                 account_id,
@@ -331,9 +331,10 @@ class AccountOperations:
                 promotional=promotional,
                 channel=channel,
                 separate=separate,
+                saw=seen.append,
                 **self._when(),
             )
-        view = await self._view(msisdn, account_id)
+        view = seen[0] if seen else await self._view(msisdn, account_id)
         return TopUpResult(applied, view.separate_micro_eur if separate else view.credit_micro_eur, view)
 
     async def activate(self, msisdn: Msisdn, *, package: PackageTerms, reference: Reference) -> bool:

@@ -7,7 +7,7 @@ with the same reference is safe.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -67,6 +67,8 @@ class Ordered:
     is no more."""
     at: int
     """Unix seconds at which it begins; 0 = at its first use."""
+    view: AccountView | None = field(default=None, compare=False)
+    """The account afterwards; None = it was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ class ProductOperations:
                 return _applied_before(view, reference)  # the rules refuse a second one because of it
             raise _refused(decision)
         starts_at = decision.at if isinstance(decision, Plan) else 0
-        armed = isinstance(decision, Buy) and decision.armed
+        armed, seen = isinstance(decision, Buy) and decision.armed, list[AccountView]()
         with raising_refused():
             applied = await self._ledger.subscribe(
                 view.account_id,
@@ -221,12 +223,14 @@ class ProductOperations:
                 starts_at=starts_at,
                 armed=armed,
                 separate=payer is Payer.SEPARATE,
+                saw=seen.append,
                 **when,
             )
+        after = seen[0] if seen else await self._ledger.read(view.account_id, **when)
         if not applied:
-            return _applied_before(await self._ledger.read(view.account_id, **when), reference)
+            return _applied_before(after, reference)
         state = "planned" if starts_at else "armed" if armed else "active"
-        return Ordered(applied, state, starts_at or (0 if armed else now))
+        return Ordered(applied, state, starts_at or (0 if armed else now), after)
 
 
 def _is_due(held: SubscriptionView, now: int) -> bool:
@@ -240,10 +244,10 @@ def _applied_before(view: AccountView | None, reference: Reference) -> Ordered:
     subscriptions = view.subscriptions if view is not None else ()
     held = next((each for each in subscriptions if each.reference == reference), None)
     if held is None:
-        return Ordered(False, "", 0)
+        return Ordered(False, "", 0, view)
     if held.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED):
-        return Ordered(False, held.state.value, held.starts_at)
-    return Ordered(False, "active", held.starts_at)
+        return Ordered(False, held.state.value, held.starts_at, view)
+    return Ordered(False, "active", held.starts_at, view)
 
 
 def _decoded(kept: bytes) -> End:

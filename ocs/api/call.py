@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from ocs.api.container import Container
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import Repetition
 from ocs.api.rights import Operation, Role, Scope
-from ocs.ledger.contract.api_keys import ApiKey
+from ocs.ledger.contract.api_keys import ApiKey, KeptAnswer
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.keys import uid_of
 from ocs.policy.groups import ADMINISTRATOR, CARE, Actor
@@ -44,7 +44,9 @@ class Call:
     account_id: str = ""
     """Of the path's MSISDN, or of the account that the call has opened; "" = none."""
     repetition: Repetition | None = None
-    """The request by its Idempotency-Key, if it has one."""
+    """The request by its Idempotency-Key, if it has one and was begun."""
+    kept: KeptAnswer | None = None
+    """Of an earlier request under the key."""
     first: FirstLook | None = None
     """At the account of the path; None = the path names none, or it was not read."""
     after: AccountView | None = None
@@ -54,9 +56,12 @@ class Call:
     replayed: bool = False
     """The operation was done before; nothing was changed."""
 
-    @property
-    def backend(self) -> Backend:
-        return self.container.backend if self.first is None else replace(self.container.backend, first=self.first)
+    backend: Backend = field(init=False)
+    """With what was read first."""
+
+    def __post_init__(self) -> None:
+        backend = self.container.backend
+        self.backend = backend if self.first is None else replace(backend, first=self.first)
 
     @property
     def actor(self) -> Actor:

@@ -33,7 +33,8 @@ class Frame:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        has_body = _has_body(scope)
+        scope.setdefault("state", {}).update(request_id=request_id, has_body=has_body)
         began, status, started = self._container.monotonic(), 500, False
 
         async def sent(message: Message) -> None:
@@ -44,7 +45,7 @@ class Frame:
             await send(message)
 
         try:
-            await self._app(scope, self._bounded(receive) if _has_body(scope) else receive, sent)
+            await self._app(scope, self._bounded(receive) if has_body else receive, sent)
         except Exception as error:  # noqa: BLE001 - a client gets an answer to everything
             response = failed(error, request_id)
             if not started:  # else the connection ends in the middle of the answer, so the client sees that it is cut

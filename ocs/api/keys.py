@@ -15,6 +15,7 @@ from ocs.api.rights import BOUND, Role
 from ocs.ledger.contract.api_keys import ApiKey, ApiLedger
 from ocs.ledger.contract.groups import GroupView
 from ocs.ledger.redis.keys import uid_of
+from ocs.values.bounded_cache import BoundedCache
 from ocs.values.identities import by_msisdn, parse_msisdn
 from ocs.values.moment import DAY_S, utc_day
 
@@ -27,7 +28,7 @@ MAX_DAYS = 3_660
 MAX_KEY_LENGTH = 128
 """Characters of an Authorization header's key that are looked at."""
 MAX_NOTED = 10_000
-"""Keys of which a process remembers that their use was noted today."""
+"""Keys that a process remembers, and that their use was noted today."""
 
 
 class Ledger(ApiLedger, Protocol):
@@ -50,6 +51,8 @@ class ApiKeys:
         self._ledger, self._now = ledger, now
         self._noted: OrderedDict[str, int] = OrderedDict()
         """Key id → day on which its use was noted last; at most MAX_NOTED."""
+        self._in_force: BoundedCache[str, ApiKey] = BoundedCache(MAX_NOTED)
+        """Keys as they were seen last."""
 
     async def create(self, *, role: str, name: str, bound_to: str = "", days: int = 0) -> NewKey:
         """Create a key. `bound_to`: the group of a group-admin, the MSISDN of a member. `days` 0 = it does not expire.
@@ -114,16 +117,26 @@ class ApiKeys:
 
     def is_known(self, key_id: str) -> bool:
         """This process has seen the key in force."""
-        return key_id in self._noted
+        return key_id in self._in_force
+
+    def known(self, text: str) -> ApiKey | None:
+        """The key, if this process has seen it in force with this secret. It may be revoked since."""
+        key = self._in_force.get(self.id_of(text) or "")
+        return key if key is not None and _has_secret(key, text) else None
 
     async def accepted(self, key: ApiKey | None, text: str) -> ApiKey | None:
         """The stored key, if the text is that key and it is in force."""
-        if key is None or not hmac.compare_digest(key.digest, _digest(text.split("_", 2)[2])):
+        if key is None:
+            self._in_force.pop(self.id_of(text) or "", None)
+        if key is None or not _has_secret(key, text):
             return None
         now = self._now()
         if key.revoked_at or 0 < key.expires_at <= now:
+            self._in_force.pop(key.id, None)
             return None
         await self._note_used(key.id, utc_day(now))
+        if self._in_force.get(key.id) is not key:
+            self._in_force.put(key.id, key)
         return key
 
     async def _note_used(self, key_id: str, day: int) -> None:
@@ -156,6 +169,10 @@ def _role(text: str) -> Role:
         return Role(text)
     except ValueError:
         raise InputError("role", f"{text!r} is no role; there are {', '.join(Role)}") from None
+
+
+def _has_secret(key: ApiKey, text: str) -> bool:
+    return hmac.compare_digest(key.digest, _digest(text.split("_", 2)[2]))
 
 
 def _digest(secret: str) -> str:

@@ -16,6 +16,11 @@ class RateLimits:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Key id → tokens, and when they were counted; at most MAX_BUCKETS."""
 
+    def has_token(self, key_id: str) -> bool:
+        """Whether `wait_s` would give one now."""
+        tokens, at = self._buckets.get(key_id, (float(self._burst), 0.0))
+        return tokens >= 1 or tokens + (self._monotonic() - at) * self._rate >= 1
+
     def wait_s(self, key_id: str) -> float:
         """Take a token. 0 = there was one; else seconds until there is."""
         now = self._monotonic()

@@ -48,10 +48,17 @@ class Repetition:
 
         ProblemError "idempotency_reused": the earlier request was another one.
         """
-        kept = await self.ledger.begin_answer(self.name, self.fingerprint)
+        return self.checked(await self.ledger.begin_answer(self.name, self.fingerprint))
+
+    def checked(self, kept: KeptAnswer | None) -> KeptAnswer | None:
+        """ProblemError "idempotency_reused"."""
         if kept is not None and kept.fingerprint != self.fingerprint:
             raise ProblemError("idempotency_reused", f"this {HEADER} was sent before with another request")
         return kept
+
+    async def undo(self) -> None:
+        """Nothing was done: the key may be used again."""
+        await self.ledger.drop_answer(self.name, self.fingerprint)
 
     async def planned(self) -> bytes | None:
         """What an earlier try of the request was about to do."""
@@ -68,7 +75,7 @@ class Repetition:
         if response.status_code >= 500:
             return response
         if response.status_code >= 300:
-            await self.ledger.drop_answer(self.name, self.fingerprint)
+            await self.undo()
             return response
         own = _pack(response)
         kept = await self.ledger.keep_answer(self.name, self.fingerprint, own)
@@ -83,8 +90,8 @@ def _fingerprint(request: Request, body: bytes) -> str:
     """Digest of method, path, query and body; of JSON whatever its spaces and the order of its keys."""
     with contextlib.suppress(orjson.JSONDecodeError):
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS) if body else b""
-    query = f"?{request.url.query}" if request.url.query else ""
-    text = f"{request.method} {request.url.path}{query}\n".encode()
+    query = request.scope["query_string"].decode("latin-1")
+    text = f"{request.method} {request.scope['path']}{'?' if query else ''}{query}\n".encode()
     return hashlib.sha256(text + body).hexdigest()
 
 

@@ -6,6 +6,7 @@ look at a subscriber's data by somebody else than the subscriber.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import fields
 
 import orjson
@@ -26,8 +27,8 @@ def is_noted(call: Call) -> bool:
     return call.operation.changes or (bool(call.account_id) and call.role is not Role.MEMBER)
 
 
-async def note(call: Call, status: int, before: AccountView | None, after: AccountView | None) -> None:
-    """Journal the call."""
+def note(call: Call, status: int, before: AccountView | None, after: AccountView | None) -> Awaitable[None]:
+    """Journal the call. It is sent at once, with what else is sent before it is awaited."""
     was, became = difference(before, after)
     event: dict[str, object] = {
         "key": call.key.id,
@@ -40,7 +41,7 @@ async def note(call: Call, status: int, before: AccountView | None, after: Accou
         "after": became,
     }
     now = call.backend.environment.now()
-    await call.backend.ledger.note_api_call(call.account_id, now=now, event=event)
+    return call.backend.ledger.note_api_call(call.account_id, now=now, event=event)
 
 
 def difference(before: AccountView | None, after: AccountView | None) -> tuple[str, str]:

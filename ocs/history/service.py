@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -39,7 +39,7 @@ class HistoryUnavailableError(Exception):
 class Journal(Protocol):
     """The part of the ledger that an erasure needs."""
 
-    async def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> None: ...
+    def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 
 EMPTY: tuple[object, ...] = ()
+Reader = Callable[[list[Any]], dict[str, Any]]
 
 
 def _unpacked(value: str | bytes) -> list[Any]:
@@ -56,6 +57,8 @@ class Layout:
     readable_from: int
     """Oldest version whose scripts can work on what this one writes."""
     records: dict[str, tuple[Field, ...]] = field(default_factory=dict)
+    _readers: dict[str, Reader] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """For `read`, by record."""
 
     def index(self, record: str, name: str) -> int:
         """Position of a field, from 0. KeyError: the record has no such field."""
@@ -86,19 +89,43 @@ class Layout:
 
     def read(self, record: str, row: list[Any]) -> dict[str, Any]:
         """A row by field names, nested records too. Fields newer than the row have their defaults."""
-        named: dict[str, Any] = {}
-        for at, each in enumerate(self.records[record]):
-            value: Any = row[at] if at < len(row) else each.default
-            if each.packed:
-                value = _unpacked(value) if value else []
-            if each.many or each.packed:
-                value = [self.read(each.record, inner) for inner in value]
-            elif each.each:
-                pairs = value.items() if isinstance(value, dict) else ()  # an empty map is packed as an empty array
-                value = {name: self.read(each.each, inner) for name, inner in pairs}
-            elif each.packed_one:
-                value = self.read(each.packed_one, _unpacked(value)) if value else None
-            elif each.one:
-                value = self.read(each.one, value) if value else None
-            named[each.name] = value
-        return named
+        reader = self._readers.get(record) or self._make_reader(record)
+        return reader(row)
+
+    def _make_reader(self, record: str) -> Reader:
+        """A function for `read`, and those of the nested records. Made once: trying the kind of each field of each row
+        takes longer than all else that is done with a document.
+        """
+        declared = self.records[record]
+        self._readers[record] = lambda row: self._readers[record](row)  # for a record within itself
+        names: dict[str, Any] = {"unpacked": _unpacked, "defaults": [each.default for each in declared]}
+        for each in declared:
+            if each.record:
+                names[f"read_{each.record}"] = self._readers.get(each.record) or self._make_reader(each.record)
+        count = len(declared)
+        values = [f"v{at}" for at in range(count)]
+        named = ", ".join(f"{each.name!r}: {_value(each, name)}" for each, name in zip(declared, values, strict=True))
+        lines = (
+            "def reader(row):",
+            f"    if len(row) != {count}: row = row[:{count}] + defaults[len(row):]",
+            f"    {', '.join(values)}, = row",
+            f"    return {{{named}}}",
+        )
+        exec("\n".join(lines), names)
+        made: Reader = names["reader"]
+        self._readers[record] = made
+        return made
+
+
+def _value(declared: Field, value: str) -> str:
+    """A Python expression for `Layout.read`."""
+    read = f"read_{declared.record}"
+    if declared.packed:
+        return f"[{read}(each) for each in unpacked({value})] if {value} else []"
+    if declared.many:
+        return f"[{read}(each) for each in {value}]"
+    if declared.each:  # an empty map is packed as an empty array
+        return f"{{name: {read}(each) for name, each in {value}.items()}} if isinstance({value}, dict) else {{}}"
+    if declared.packed_one:
+        return f"{read}(unpacked({value})) if {value} else None"
+    return f"{read}({value}) if {value} else None" if declared.one else value

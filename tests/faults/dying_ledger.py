@@ -22,16 +22,16 @@ class DyingLedger(RedisLedger):
     dies_at = 0
     moment: Moment = "before"
 
-    async def _ask(self, operation: str, partition: int, *command: Any, **more: Any) -> Any:
+    def _asked(self, operation: str, partition: int, command: Any, **more: Any) -> asyncio.Future[Any]:
         if operation in ("installation", "scan"):  # connecting, and the key that is made once
-            return await super()._ask(operation, partition, *command, **more)
+            return super()._asked(operation, partition, command, **more)
         self.asked += 1
         dies = self.asked == self.dies_at  # others are asked while this one is waited for
         if dies and self.moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = await super()._ask(operation, partition, *command, **more)
+        answer = super()._asked(operation, partition, command, **more)
         if dies:
-            os.kill(os.getpid(), signal.SIGKILL)
+            answer.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGKILL))
         return answer
 
 

@@ -220,6 +220,7 @@ def counter(each: CounterView, terms: CounterTerms | None) -> Counter:
 
 def ordered(wanted: Product, reference: str, done: Ordered, call: Call) -> OrderDone:
     call.applied(done.applied)
+    call.after = done.view
     return OrderDone(
         product=wanted.id,
         reference=reference,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,13 +53,18 @@ class Look:
     """Of the subscriber; None = not asked for, or it has no account."""
     document: bytes | None
     """The account as stored; None = not read."""
+    kept: KeptAnswer | None = None
+    """What was kept under the name that was begun; None = nothing, or nothing was begun."""
 
 
 class ApiLedger(Protocol):
     """Operations of the API on the ledger beside those on accounts."""
 
-    async def look(self, key_id: str, identity: str, guess: str) -> Look:
-        """Read an API key, the account id of the subscriber `identity`, and the account, in one round trip.
+    async def look(
+        self, key_id: str, identity: str = "", guess: str = "", begin: tuple[str, str] | None = None
+    ) -> Look:
+        """Read an API key, the account id of the subscriber `identity` ("" = of none), and the account, in one round
+        trip. `begin`: name and fingerprint for `begin_answer` in the same one.
 
         `guess`: the account id that the subscriber had before; if it has another one, the account is not read. "" =
         not known.
@@ -93,8 +98,10 @@ class ApiLedger(Protocol):
     async def drop_answer(self, name: str, fingerprint: str) -> None:
         """Nothing was done under `name`, so that it may be used again. Does nothing if an answer is kept."""
 
-    async def note_api_call(self, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
+    def note_api_call(self, account_id: str, *, now: int, event: Mapping[str, object]) -> Awaitable[None]:
         """Journal an `api` event (`ocs.ledger.redis.journal`). `account_id` "": the call concerned no account."""
 
-    async def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
-        """Journal an event that changes nothing. The account may have ended."""
+    def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> Awaitable[None]:
+        """Journal an event that changes nothing. The account may have ended. It is sent at once, with what else is sent
+        before it is awaited.
+        """

@@ -23,6 +23,8 @@ from ocs.values.top_ups import Channel
 
 CustomerField = Literal["language"]
 """What is known of a customer beside what charging needs."""
+Saw = Callable[[AccountView], None]
+"""Is given the account as an operation has left it. It is not called if the account cannot be shown."""
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
 
@@ -99,6 +101,7 @@ class AccountLedger(Protocol):
         promotional: bool = False,
         channel: Channel = Channel.CARE,
         separate: bool = False,
+        saw: Saw | None = None,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); starts an unpaid package if the credit now covers it. `promotional`:
         the credit is never paid out (HOT-ACC-10). `separate`: credit the separate account of the number (HOT-GRP-5).
@@ -138,6 +141,7 @@ class AccountLedger(Protocol):
         block: str = "",
         lift: str = "",
         separate: bool = False,
+        saw: Saw | None = None,
     ) -> bool:
         """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
         use. When it begins it replaces a product of the same group. A fee (period 0) may be paid in `any_state`, and

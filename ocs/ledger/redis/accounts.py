@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
-from ocs.ledger.contract.operations import CustomerField
+from ocs.ledger.contract.operations import CustomerField, Saw
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, MovedError
@@ -107,6 +107,7 @@ class Accounts(SubscriberIndex):
         promotional: bool = False,
         channel: Channel = Channel.CARE,
         separate: bool = False,
+        saw: Saw | None = None,
     ) -> bool:
         assert channel is not Channel.VOUCHER, "vouchers are redeemed by VoucherLedger"
         if separate and promotional:
@@ -132,7 +133,7 @@ class Accounts(SubscriberIndex):
             **when(now, month, day),
         }
         try:
-            applied = await self._script("top_up", account_id, arguments, this_month, before) == b"ok"
+            applied = await self._script("top_up", account_id, arguments, this_month, before, saw) == b"ok"
         except LedgerError:
             await self._free_reference(reference, month, attempt)
             raise

@@ -4,9 +4,11 @@ each operation does.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ from ocs.ledger.contract.api_keys import MAX_API_KEYS, ApiKey, KeptAnswer, Look
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, checked
+from ocs.ledger.redis.request import Answer
 from ocs.ledger.redis.subscriber_index import index_owner
 from ocs.values.actor import ACTOR
 from ocs.values.moment import DAY_S
@@ -63,17 +66,23 @@ class Api(LedgerClient):
     async def api_key(self, key_id: str) -> ApiKey | None:
         return _api_key(await self._ask("api", 0, b"HGET", self._keys.api_keys, key_id))
 
-    async def look(self, key_id: str, identity: str, guess: str) -> Look:
-        asked = [self._asked("api", 0, (b"HGET", self._keys.api_keys, key_id))]
-        partition = self._keys.partition_of_name(identity)
-        index = self._keys.by_partition[partition].subscribers
-        asked.append(self._asked("find", partition, (b"HGET", index, identity)))
+    async def look(
+        self, key_id: str, identity: str = "", guess: str = "", begin: tuple[str, str] | None = None
+    ) -> Look:
+        asked, begun = [self._asked("api", 0, (b"HGET", self._keys.api_keys, key_id))], None
+        if begin is not None:
+            begun = self._sent_beginning(*begin)
+        if identity:
+            partition = self._keys.partition_of_name(identity)
+            index = self._keys.by_partition[partition].subscribers
+            asked.append(self._asked("find", partition, (b"HGET", index, identity)))
         if guess:
             account = self._account_keys(guess).account + guess.encode()
             asked.append(self._asked("read", self._keys.partition_of_account(guess), (b"GET", account)))
-        key, entry, *documents = [checked(await each) for each in asked]
-        account_id = index_owner(entry) if entry else None
-        return Look(_api_key(key), account_id, documents[0] if guess and account_id == guess else None)
+        key, *found = [checked(await each) for each in asked]
+        kept = await self._begun(begin[0], begun) if begin is not None and begun is not None else None
+        account_id = index_owner(found[0]) if found and found[0] else None
+        return Look(_api_key(key), account_id, found[1] if guess and account_id == guess else None, kept)
 
     async def api_keys(self) -> list[ApiKey]:
         stored = await self._ask("api", 0, b"HVALS", self._keys.api_keys)
@@ -96,10 +105,16 @@ class Api(LedgerClient):
     # -- answers for repetitions
 
     async def begin_answer(self, name: str, fingerprint: str) -> KeptAnswer | None:
+        return await self._begun(name, self._sent_beginning(name, fingerprint))
+
+    def _sent_beginning(self, name: str, fingerprint: str) -> asyncio.Future[Answer]:
         partition, key = self._answer_key(name)
-        command = (b"SET", key, fingerprint, b"NX", b"EX", ANSWER_KEEP_S)
-        if await self._ask("api", partition, *command, durable=True):
+        return self._asked("api", partition, (b"SET", key, fingerprint, b"NX", b"EX", ANSWER_KEEP_S), durable=True)
+
+    async def _begun(self, name: str, answer: asyncio.Future[Answer]) -> KeptAnswer | None:
+        if checked(await answer):
             return None
+        partition, key = self._answer_key(name)
         kept = await self._ask("api", partition, b"GET", key)
         return _kept(kept) if kept else None
 
@@ -133,22 +148,31 @@ class Api(LedgerClient):
 
     # -- audit trail
 
-    async def note_api_call(self, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
-        await self.note_event("api", account_id, now=now, event=event)
+    def note_api_call(self, account_id: str, *, now: int, event: Mapping[str, object]) -> Awaitable[None]:
+        return self.note_event("api", account_id, now=now, event=event)
 
-    async def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
+    def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> Awaitable[None]:
         partition = self._keys.partition_of_account(account_id) if account_id else 0
         keys = self._keys.by_partition[partition]
         arguments: dict[str, Any] = {"event": {"k": kind, **event}, "now": now, "by": ACTOR.get()}
         account = keys.account + account_id.encode()
         command = (*self._calls.prefix("note"), 4, account, keys.outbox, keys.sequence, keys.due)
         body = wire.pack(arguments)
-        await self._ask("note", partition, *command, account_id, body, order_key=hash(account_id), durable=True)
+        words = (*command, account_id, body)
+        return self._noted(partition, self._asked("note", partition, words, order_key=hash(account_id), durable=True))
+
+    async def _noted(self, partition: int, answer: asyncio.Future[Answer]) -> None:
+        checked(await answer)
         self.mark_dirty(partition)
 
 
 def _api_key(stored: bytes | None) -> ApiKey | None:
-    return ApiKey(**orjson.loads(stored)) if stored else None
+    return _decoded_key(stored) if stored else None
+
+
+@lru_cache(maxsize=MAX_API_KEYS)
+def _decoded_key(stored: bytes) -> ApiKey:
+    return ApiKey(**orjson.loads(stored))
 
 
 def _kept(value: bytes) -> KeptAnswer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,9 +19,10 @@ from ocs.ledger.contract.limits import (
     MAX_TRANSFERS_PER_ACCOUNT,
     MAX_WRONG_VOUCHERS,
 )
+from ocs.ledger.contract.operations import Saw
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.records import Layout
-from ocs.ledger.redis import wire
+from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.connection import Answer, Request, resolve
 from ocs.ledger.redis.connection import command as pack_command
 from ocs.ledger.redis.keys import NO_POOL, Keys, PartitionKeys
@@ -148,10 +150,28 @@ class LedgerClient:
         """The account moves to another id: copy what is observed of it. Does nothing here (observations.py)."""
 
     async def _script(
-        self, name: str, account_id: str, arguments: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
+        self,
+        name: str,
+        account_id: str,
+        arguments: dict[str, Any],
+        own: bytes = b"",
+        more: Sequence[bytes] = (),
+        saw: Saw | None = None,
     ) -> bytes:
-        """Run a script whose result is one word. LedgerError: the word is in REFUSALS."""
-        return _word(await self._run_script(name, account_id, arguments, own, more))
+        """Run a script whose result is one word. LedgerError: the word is in REFUSALS. `saw`: for scripts that know
+        `look`.
+        """
+        if saw is None:
+            return _word(await self._run_script(name, account_id, arguments, own, more))
+        answer = await self._run_script(name, account_id, {**arguments, "look": True}, own, more)
+        if not isinstance(answer, list):
+            return _word(answer)
+        word, document = answer
+        at = {name: arguments[name] for name in ("now", "month", "day")}
+        with contextlib.suppress(LedgerError):  # the operation is done: who asks for the account again is told why
+            if document and (view := views.account_view(account_id, document, **at)) is not None:
+                saw(view)
+        return _word(word)
 
     async def _run_script(
         self, name: str, account_id: str, arguments: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.operations import Saw
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.accounts import REFERENCE_KEEP_S, when
 from ocs.ledger.redis.client import REFUSALS, MovedError
@@ -45,11 +46,12 @@ class Products(Life):
         block: str = "",
         lift: str = "",
         separate: bool = False,
+        saw: Saw | None = None,
     ) -> bool:
         terms = wire.package(product)
         arguments = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
         arguments |= {"any_state": any_state, "block": block, "lift": lift, "separate": int(separate)}
-        return await self._subscription(account_id, arguments, now, month, day) == b"ok"
+        return await self._subscription(account_id, arguments, now, month, day, saw) == b"ok"
 
     async def unsubscribe(
         self,
@@ -78,7 +80,9 @@ class Products(Life):
         arguments = {"what": "next", "instance": instance, "terms": wire.package(product) if product else False}
         await self._subscription(account_id, arguments, now, month, day)
 
-    async def _subscription(self, account_id: str, arguments: dict[str, Any], now: int, month: int, day: int) -> bytes:
+    async def _subscription(
+        self, account_id: str, arguments: dict[str, Any], now: int, month: int, day: int, saw: Saw | None = None
+    ) -> bytes:
         this_month, *before = self._account_keys(account_id).reference_months(month)
         arguments = {
             **arguments,
@@ -88,7 +92,7 @@ class Products(Life):
             **when(now, month, day),
         }
         try:
-            return await self._script("subscribe", account_id, arguments, this_month, before)
+            return await self._script("subscribe", account_id, arguments, this_month, before, saw)
         except LedgerError as error:
             if error.code == "instance":
                 raise LedgerError("unknown", REFUSALS["instance"]) from None

@@ -47,6 +47,12 @@ local function read_document(kind, document)
   return header
 end
 
+-- Result of a script: `word`, with the account's document if the caller wants to see the account afterwards.
+local function with_document(word, args, key)
+  if not args.look then return word end
+  return {word, redis.call('GET', key) or ''}
+end
+
 -- Load the account's pool. Returns nil, or why not: "pool" (the caller named another, or it does not exist),
 -- "unreadable", "version".
 local function load_pool(work, named)

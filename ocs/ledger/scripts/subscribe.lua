@@ -4,16 +4,17 @@
 -- KEYS  as top_up.lua
 -- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, any_state (a fee is
 --         paid in any state), block and lift (reasons, with a fee; "" = none), separate (1 = the separate account pays), instance, at_once,
---         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
+--         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool, look
 -- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
 --         price that counts), "excluded", "barred", "requires", "tariff" (conditions of the terms), "subscriptions" (too many),
---         "state" (not active), "instance" (no such subscription), "unknown", …
+--         "state" (not active), "instance" (no such subscription), "unknown", …; with `look` "ok" and "again" come with
+--         the document: {word, document}
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local field = args.what == 'buy' and 'package:' .. args.uid .. ' ' .. args.reference
 if field then
   for n = 5, #KEYS do
-    if n ~= 6 and redis.call('HEXISTS', KEYS[n], field) == 1 then return 'again' end
+    if n ~= 6 and redis.call('HEXISTS', KEYS[n], field) == 1 then return with_document('again', args, KEYS[1]) end
   end
 end
 local work, why = begin_work(id, args, named_keys(KEYS))
@@ -104,4 +105,4 @@ if args.what == 'buy' and args.block ~= '' then
 else
   notify(work, 'reauthorize', 'package', args.asked_at, any_session)
 end
-return 'ok'
+return with_document('ok', args, KEYS[1])

@@ -6,9 +6,10 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 references of this month  6 pool  7 … references of the months before
 -- ARGV  1 account id  2 msgpack map: amount, channel, promotional, separate (to the separate account), reference,
---         keep_s (TTL of references), asked_at, now, month, day, max_skew_s, pool, life
+--         keep_s (TTL of references), asked_at, now, month, day, max_skew_s, pool, life, look
 -- Result  "ok", "again" (this reference was applied before), "given_back" (of a voucher's claim: it was refused before),
---         "ceiling", "state" (terminated), "no_separate", "voucher_blocked" (HOT-TOP-3), "unknown", …
+--         "ceiling", "state" (terminated), "no_separate", "voucher_blocked" (HOT-TOP-3), "unknown", …; with `look` "ok"
+--         and "again" come with the document: {word, document}
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local is_voucher = args.channel == 'voucher'
@@ -32,7 +33,7 @@ local function refuse(why)
   return why
 end
 
-if was(field) then return 'again' end
+if was(field) then return with_document('again', args, KEYS[1]) end
 if is_voucher and was(refused_field) then return 'given_back' end
 local work, why = begin_work(id, args, named_keys(KEYS))
 if not work then return refuse(why) end
@@ -57,4 +58,4 @@ journal(work, {k = 'topup', credit_in = args.separate and 0 or args.amount, ref 
 end_work(work)
 remember(field)
 notify(work, 'reauthorize', 'topup', args.asked_at, lacks_funds)
-return 'ok'
+return with_document('ok', args, KEYS[1])

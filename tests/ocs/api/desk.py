@@ -130,8 +130,27 @@ async def desk_on(
     url: str, *, partitions: int = PARTITIONS, data_dir: Path | None = None, peers: Sequence[str] = (), **api: Any
 ) -> AsyncIterator[Desk]:
     """A desk on the Redis, with accounts OWN and FOREIGN and a key of each role. `api`: settings of [api]."""
-    environment, metrics = Environment(), Metrics()
+    metrics = Metrics()
     ledger = await RedisLedger.connect(url, LedgerSettings(partitions=partitions), metrics)
+    try:
+        async with desk_at(ledger, metrics, data_dir=data_dir, peers=peers, **api) as desk:
+            await desk.open_group(GROUP, BOSS)
+            await desk.open(OWN, group=GROUP)
+            await desk.open(FOREIGN)
+            bound = {"group": GROUP, "msisdn": OWN}
+            for role in Role:
+                desk.keys[role] = await desk.new_key(role, bound[BOUND[role]] if role in BOUND else "")
+            yield desk
+    finally:
+        await ledger.close()
+
+
+@asynccontextmanager
+async def desk_at(
+    ledger: RedisLedger, metrics: Metrics, *, data_dir: Path | None = None, peers: Sequence[str] = (), **api: Any
+) -> AsyncIterator[Desk]:
+    """A desk at the ledger as it is."""
+    environment = Environment()
     catalogue = Catalogues(fixed_versions(), environment.now)
     ledger.follow_life(catalogue.life_at)
     settings = Settings(
@@ -147,16 +166,8 @@ async def desk_on(
     app = create(container, "1.2.3")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://ocs.test") as client:
-        desk = Desk(app, client, container, ledger, metrics)
-        await desk.open_group(GROUP, BOSS)
-        await desk.open(OWN, group=GROUP)
-        await desk.open(FOREIGN)
-        bound = {"group": GROUP, "msisdn": OWN}
-        for role in Role:
-            desk.keys[role] = await desk.new_key(role, bound[BOUND[role]] if role in BOUND else "")
         try:
-            yield desk
+            yield Desk(app, client, container, ledger, metrics)
         finally:
             history.close()
             notices.close()
-            await ledger.close()

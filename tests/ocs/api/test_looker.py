@@ -27,7 +27,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     turn: list[str] = []
 
     def written(self: RedisConnection, request: Request) -> None:
-        turn.append(request.operation)
+        if request.operation != "dirty":  # after a time, whatever is asked
+            turn.append(request.operation)
         write(self, request)
 
     def flushed(self: RedisConnection) -> None:
@@ -41,14 +42,18 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     return seen
 
 
+LOOK = ["api", "find", "read"]
+BEGIN = ["api", "api", "find", "read"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "trips"),
     [
-        ("GET", "balance", None, [["note"]]),
-        ("GET", "counters", None, [["note"]]),
-        ("GET", "subscriptions", None, [["note"]]),
-        ("POST", "top-ups", {"amount": "1.00"}, [["api"], ["top_up"], ["top_up"], ["read"], ["note"], ["api"]]),
-        ("POST", "subscriptions", {"product": "MMS-50-MESEC"}, [["api"], ["subscribe"], ["read"], ["note"], ["api"]]),
+        ("GET", "balance", None, [LOOK, ["note"]]),
+        ("GET", "counters", None, [LOOK, ["note"]]),
+        ("GET", "subscriptions", None, [LOOK, ["note"]]),
+        ("POST", "top-ups", {"amount": "1.00"}, [BEGIN, ["top_up"], ["top_up"], ["note", "api"]]),
+        ("POST", "subscriptions", {"product": "MMS-50-MESEC"}, [BEGIN, ["subscribe"], ["note", "api"]]),
     ],
 )
 async def test_round_trips_to_redis(
@@ -58,7 +63,7 @@ async def test_round_trips_to_redis(
         sent.trips.clear()
         answer = await desk.request(method, f"/v1/accounts/{OWN}/{path}", json=body)
         assert answer.status_code in (200, 201), answer.text
-    assert sent.trips == [["api", "find", "read"], *trips]
+    assert sent.trips == trips
 
 
 async def test_a_revoked_key_ends_at_once_though_it_was_in_use(desk: Desk) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ import httpx
 import orjson
 import pytest
 
-from ocs.api.rights import OPERATIONS
+from ocs.api.keys import ApiKeys
+from ocs.api.limits import RateLimits
+from ocs.api.rights import OPERATIONS, Role
 from ocs.ledger.contract.errors import LedgerUnavailable
-from tests.ocs.api.desk import BOSS, FOREIGN, OWN, Desk
+from tests.ocs.api.desk import BOSS, FOREIGN, GROUP, OWN, Desk
 from tests.ocs.api.test_vouchers import printed
 
 HERE = f"/v1/accounts/{OWN}"
@@ -196,3 +198,37 @@ async def test_the_end_is_repeated_for_nobody_who_has_the_number_since(desk: Des
     assert (await desk.get(HERE)).json()["credit"] == "7.00"
     ends = [each.body for each in await desk.events("api") if each.body["op"] == "life.end"]
     assert [each["a"] for each in ends] == [before, before] and after != before
+
+
+REFUSED = {"role": 403, "number": 404, "foreign": 404, "revoked": 401, "rate": 429}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+async def test_who_may_not_begins_nothing(desk: Desk, why: str) -> None:
+    """A key in use begins its repetition with the first look; what is refused then leaves its Idempotency-Key free."""
+    role = {"role": Role.READ_ONLY, "foreign": Role.GROUP_ADMIN}.get(why, Role.CARE)
+    key = await desk.new_key(role, GROUP if why == "foreign" else "")
+    assert (await desk.get(f"{HERE}/balance", key=key)).status_code == 200
+    if why == "rate":
+        limits = RateLimits(1, 1, lambda: 0.0)
+        limits.wait_s(key.split("_")[1])
+        desk.app.state.container = replace(desk.container, limits=limits)
+    if why == "revoked":
+        assert await ApiKeys(desk.ledger, desk.backend.environment.now).revoke(key.split("_")[1])
+    number = {"number": "38668209999", "foreign": FOREIGN}.get(why, OWN)
+    path, body = f"/v1/accounts/{number}/subscriptions", {"product": "MMS-50-MESEC"}
+    refused = await desk.post(path, key=key, once="k", json=body)
+    assert refused.status_code == REFUSED[why], refused.text
+    assert [each async for each, _ in desk.ledger._scan(b"{p*}:k:*")] == []
+
+
+async def test_a_refusal_does_not_free_what_another_request_has_begun(desk: Desk) -> None:
+    done = await desk.post(f"{HERE}/top-ups", once="k-ended", json={"amount": "1.00"})
+    assert done.status_code == 201
+    other = await desk.post(f"/v1/accounts/{FOREIGN}/top-ups", once="k-ended", json={"amount": "1.00"})
+    assert other.status_code == 422 and other.json()["code"] == "idempotency_reused"
+    unknown = await desk.post("/v1/accounts/38668209999/top-ups", once="k-ended", json={"amount": "1.00"})
+    assert unknown.status_code == 422
+    again = await desk.post(f"{HERE}/top-ups", once="k-ended", json={"amount": "1.00"})
+    assert (again.status_code, again.json()) == (201, done.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
