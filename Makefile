@@ -96,7 +96,8 @@ sim: setup ## the demo at a tenth of its speed, a million steps of the model, 5,
 	@PROPERTY_EXAMPLES=5000 exec $(BIN)/python -m pytest -q tests/ocs/rules/test_policy_properties.py
 
 kills: setup ## 500 kills (kill -9) of every process while money moves, then the books are compared; out/kills.json; KILLS=100 SEED=2 MORE=--postgresql
-	@exec $(BIN)/python -m tests.faults.kills --kills $(or $(KILLS),500) --seed $(or $(SEED),1) $(MORE)
+	@$(BIN)/python -m tests.faults.kills --kills $(or $(KILLS),500) --seed $(or $(SEED),1) $(MORE)
+	@HISTORY_KILLS=50 NOTICE_KILLS=24 exec $(BIN)/python -m pytest -q tests/ocs/history/test_kill.py tests/ocs/notices/test_kill.py
 
 # redis-server, PostgreSQL, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
 tools:

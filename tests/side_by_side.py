@@ -1,4 +1,4 @@
-"""Distribution of a parallel run: tests of files that share a server, and those of a file with module
+"""Distribution of a parallel run: tests of files that share what is costly to start, and those of a file with module
 fixtures, go to one process, all others one by one.
 
 (pytest-xdist's own `--dist loadgroup` finds no groups with pytest 9.2.)
@@ -13,15 +13,16 @@ from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 MADE_ONCE = 'scope="module"'
-SHARED = "one_server"
-"""The fixture of tests/faults that several files share."""
+SHARED = ("one_server", "demo_played")
+"""Fixtures that several files share: of tests/faults and tests/simulator."""
 
 
 class Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
         text = _text(file)
-        return SHARED if SHARED in text else file if MADE_ONCE in text else nodeid
+        shared = next((fixture for fixture in SHARED if fixture in text), None)
+        return shared or (file if MADE_ONCE in text else nodeid)
 
 
 @cache

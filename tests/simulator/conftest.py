@@ -1,4 +1,6 @@
-"""A server that grants everything, for tests of the network elements: python-diameter's Node on a free port."""
+"""A server that grants everything, for tests of the network elements: python-diameter's Node on a free port. And the
+demo, played twice in one folder for all tests that look at it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from simulator.grantor import Grantor
+from tests.simulator.played_demo import Demo, played_twice
 from tests.simulator.watched_server import Server
 
 CAPTURED_PEERS = ("smf.localdomain", "scscf.localdomain")
@@ -34,3 +37,8 @@ async def server() -> AsyncIterator[tuple[Server, int]]:
     listening = await fake.start()
     yield fake, listening.sockets[0].getsockname()[1]
     listening.close()
+
+
+@pytest.fixture(scope="session")
+def demo_played(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return played_twice(tmp_path_factory.mktemp("played"))

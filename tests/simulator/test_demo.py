@@ -14,33 +14,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from simulator.demo import DemoOptions, run_demo
+from simulator.demo import run_demo
 from simulator.server_process import ServerError, free_port
+from tests.simulator.played_demo import ROOT, SMALL, Demo, demo_options
 from tests.waiting import PATIENCE_S
-
-ROOT = Path(__file__).parents[2]
-SMALL = Path(__file__).with_name("small.toml")
-CAPTURE = ROOT / "tests/data/pgw-open5gs-gy.pcap"
-
-
-def options(folder: Path) -> DemoOptions:
-    return DemoOptions(
-        folder / "demo", folder / "report.html", str(SMALL), 1, None, ROOT / "config/catalogue.toml", CAPTURE
-    )
 
 
 @pytest.mark.long
-def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
-    for _ in range(2):
-        out = io.StringIO()
-        assert run_demo(options(tmp_path), Console(file=out, width=160)), out.getvalue()
-        assert "0 unanswered" in out.getvalue()
-        assert "3 captured requests, 0 unanswered" in out.getvalue()
-        assert out.getvalue().count("2001 success in") == 3, "the recorded session is served whole"
-        assert " 0 differences; 40 accounts computed again" in out.getvalue(), "all but the one of the replayed capture"
-        page = (tmp_path / "report.html").read_text("utf-8")
+def test_the_demo_runs_and_a_second_time_too(demo_played: Demo) -> None:
+    assert len(demo_played.said) == 2
+    for said, page in zip(demo_played.said, demo_played.pages, strict=True):
+        assert "0 unanswered" in said
+        assert "3 captured requests, 0 unanswered" in said
+        assert said.count("2001 success in") == 3, "the recorded session is served whole"
+        assert " 0 differences; 40 accounts computed again" in said, "all but the one of the replayed capture"
         assert "the books are right" in page
-        shows_the_story(out.getvalue(), page)
+        shows_the_story(said, page)
 
 
 def shows_the_story(said: str, page: str) -> None:
@@ -109,7 +98,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "precious").touch()
     with pytest.raises(ServerError, match="choose another folder"):
-        run_demo(options(tmp_path), Console(file=io.StringIO()))
+        run_demo(demo_options(tmp_path), Console(file=io.StringIO()))
     assert (tmp_path / "demo" / "precious").exists()
 
 

@@ -5,36 +5,25 @@ that is put into the file is found, and nothing else.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from simulator.demo import WHOLESALE, DemoOptions, run_demo
+from simulator.demo import WHOLESALE
 from simulator.server_process import ServerError, ocs
 from simulator.wholesale import COLUMNS
+from tests.simulator.played_demo import Demo
 
-ROOT = Path(__file__).parents[2]
-SMALL = Path(__file__).with_name("small.toml")
-CAPTURE = ROOT / "tests/data/pgw-open5gs-gy.pcap"
 Row = dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("wholesale")
-    options = DemoOptions(
-        folder / "demo", folder / "report.html", str(SMALL), 1, None, ROOT / "config/catalogue.toml", CAPTURE
-    )
-    out = io.StringIO()
-    assert run_demo(options, Console(file=out, width=160)), out.getvalue()
-    yield folder / "demo"
+@pytest.fixture
+def demo(demo_played: Demo) -> Path:
+    return demo_played.folder
 
 
 def rows_of(path: Path) -> list[Row]:

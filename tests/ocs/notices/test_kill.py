@@ -31,7 +31,8 @@ from tests.rules import rule
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
-KILLS = int(os.environ.get("NOTICE_KILLS", "12"))
+KILLS = int(os.environ.get("NOTICE_KILLS", "6"))
+"""`make kills` has more."""
 EXPECTED = Counter({"low-credit": 1, "topup": 3, "welcome": 1, "package-started": 1})
 
 
