@@ -18,7 +18,8 @@ LEFT_OUT = frozenset(("started_at", "seed", "speed", "histogram", "timeline", "p
 LOWER_IS_BETTER = frozenset(
     ("unanswered", "unsent", "unequal_repeats", "cpu_us_per_request", "cpu_share", "replayed_errors")
 )
-HIGHER_IS_BETTER = frozenset(("ccr_per_s", "requests_per_s", "equal"))
+HIGHER_IS_BETTER = frozenset(("ccr_per_s", "requests_per_s", "equal", "ok"))
+RESULT_CODES = ("result_codes", "service_result_codes")
 SEARCHED_RATE = "rate"
 
 
@@ -82,7 +83,9 @@ def compare_runs(before: Path, after: Path) -> Comparison:
         raise ComparisonError(f"{before} is of {kinds[0]}, {after} of {kinds[1]}: only equal kinds can be compared")
     found = [dict(_figures(run)) for run in runs]
     names = list(dict.fromkeys([*found[0], *found[1]]))
-    figures = tuple(Figure(name, found[0].get(name), found[1].get(name), _sense(name, kinds[0])) for name in names)
+    figures = tuple(
+        Figure(name, _value(found[0], name), _value(found[1], name), _sense(name, kinds[0])) for name in names
+    )
     return Comparison(kinds[0], (str(before), str(after)), figures, (_histogram(runs[0]), _histogram(runs[1])))
 
 
@@ -117,14 +120,27 @@ def _figures(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[st
             for row in one:
                 if key == "steps":
                     yield from _figures(row, f"{prefix}{row['rate']:g}/s ")
-        elif isinstance(one, int | float) and not isinstance(one, bool):
+        elif isinstance(one, int | float) and (key == "ok" or not isinstance(one, bool)):
             yield f"{prefix}{key}", float(one)
+
+
+def _value(run: Mapping[str, float], name: str) -> float | None:
+    """A Result-Code that a run does not have was answered 0 times."""
+    return run.get(name, 0.0 if _result_code(name) else None)
+
+
+def _result_code(name: str) -> int:
+    """The Result-Code that the figure counts; 0 = none."""
+    *_, table, last = ("", "", *name.split(" "))
+    return int(last) if table in RESULT_CODES and last.isdecimal() else 0
 
 
 def _sense(name: str, kind: str) -> int:
     last = name.rpartition(" ")[2]
     if last in HIGHER_IS_BETTER or (kind == "search" and name == SEARCHED_RATE):
         return 1
+    if _result_code(name) // 1000 not in (0, 2, 4):  # 4012 is an answer as good as another
+        return -1
     return -1 if last in LOWER_IS_BETTER or (last.endswith("_ms") and not last.startswith("goal")) else 0
 
 

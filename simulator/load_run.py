@@ -126,6 +126,7 @@ class LoadOutcome:
         """Other programs rely on ccr_per_s, p50_ms, p99_ms, p999_ms and result_codes."""
         result, latency = self.result, self.latency
         return {
+            "ok": self.ok,
             "ccr_per_s": round(self.ccr_per_s, 1),
             "p50_ms": latency.p50_ms,
             "p90_ms": latency.p90_ms,

@@ -79,6 +79,7 @@ class RecordingReplay:
     def as_json(self) -> dict[str, object]:
         latency = self.latency
         return {
+            "ok": self.ok,
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
             "compared": self.compared,

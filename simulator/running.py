@@ -19,7 +19,7 @@ from simulator.metrics import SimulatorMetrics, TallySource
 from simulator.outside_audit import audit, check_totals, money_totals
 from simulator.plan import Plan
 from simulator.prices import PriceList
-from simulator.server_process import audit_books
+from simulator.server_process import ServerError, audit_books
 from simulator.show import Progress
 from simulator.summary import RunOutcome, summarise_run
 from simulator.tally import SessionReport
@@ -87,8 +87,12 @@ def add_audits(
     again.
     """
     if ocs_config is not None:
-        outcome.books = audit_books(ocs_config)
-        outcome.money = money_totals(outcome.books)
-        outcome.books_findings = check_totals(outcome.books)
+        try:
+            outcome.books = audit_books(ocs_config)
+        except ServerError as error:
+            outcome.books_findings = [str(error)]  # the run has been played: its figures are worth telling
+        else:
+            outcome.money = money_totals(outcome.books)
+            outcome.books_findings = check_totals(outcome.books)
     if records is not None and prices is not None:
         outcome.audit = audit([*outcome.tally.sessions, *more_sessions], records, prices, sheet=sheet)

@@ -48,7 +48,24 @@ def test_codes_that_one_run_has_alone_are_shown(tmp_path: Path) -> None:
     before = written(tmp_path / "a.json", {"ccr_per_s": 100.0, "result_codes": {"2001": 50}})
     after = written(tmp_path / "b.json", {"ccr_per_s": 110.0, "result_codes": {"2001": 45, "3004": 5}})
     found = {one.name: (one.before, one.after) for one in compare_runs(before, after).figures}
-    assert found == {"ccr_per_s": (100, 110), "result_codes 2001": (50, 45), "result_codes 3004": (None, 5)}
+    assert found == {"ccr_per_s": (100, 110), "result_codes 2001": (50, 45), "result_codes 3004": (0, 5)}
+
+
+@pytest.mark.parametrize(
+    ("change", "worse"),
+    [
+        ({"result_codes": {"2001": 45, "5012": 5}}, ["result_codes 5012"]),
+        ({"service_result_codes": {"2001": 45, "5031": 5}}, ["service_result_codes 5031"]),
+        ({"result_codes": {"2001": 45, "4012": 5}}, []),  # credit at zero is an answer as good as another
+        ({"ok": False}, ["ok"]),
+    ],
+)
+def test_new_errors_are_worse(tmp_path: Path, change: dict[str, Any], worse: list[str]) -> None:
+    """A release that refuses quickly must not pass."""
+    run: dict[str, Any] = {"ok": True, "ccr_per_s": 100.0, "result_codes": {"2001": 50}}
+    before, after = written(tmp_path / "a.json", run), written(tmp_path / "b.json", {**run, **change})
+    assert [one.name for one in compare_runs(before, after).worse(0.1)] == worse
+    assert not compare_runs(after, before).worse(0.1)
 
 
 def test_a_search_is_compared_by_its_rate_and_stairs_by_their_steps(tmp_path: Path) -> None:

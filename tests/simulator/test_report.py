@@ -13,6 +13,7 @@ from rich.console import Console
 from simulator.differences import Difference, masked
 from simulator.outside_audit import OutsideAudit
 from simulator.report import write_report
+from simulator.running import add_audits
 from simulator.show import Progress, print_outcome
 from simulator.story_result import Asked, Check, Entry, StoryResult, Told
 from simulator.summary import RunOutcome, audit_json, eur, human_units, summarise_run
@@ -83,6 +84,15 @@ def test_a_bad_run_says_so(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "something is wrong" in page
     assert "5 units reported as used, 6 recorded" in page
+
+
+def test_books_that_cannot_be_audited_do_not_lose_the_run(tmp_path: Path) -> None:
+    played, config = outcome(), tmp_path / "ocs.toml"
+    config.write_text("not TOML")
+    add_audits(played, records=None, prices=None, ocs_config=config)
+    assert not played.ok
+    write_report(played, tmp_path / "report.html", made_at=MADE_AT)
+    assert "is not TOML" in (tmp_path / "report.html").read_text()
 
 
 def test_each_difference_is_a_row_and_an_object(tmp_path: Path) -> None:
