@@ -29,6 +29,8 @@ from simulator.wire import AVP_CC_REQUEST_TYPE, AVP_SUBSCRIPTION_ID, avps, read_
 MAX_COPIES = 10_000
 MAX_DIFFERENCES = 1_000
 """Kinds of differences that are kept apart."""
+MAX_GRANTS = 3
+"""Pairs of grants, recorded and now, that are shown apart."""
 SUBSCRIPTION_ID_DATA = 444
 
 Difference = tuple[str, str, str, str]
@@ -140,6 +142,32 @@ def compare(kind: str, recorded: RecordedAnswer, now: RecordedAnswer) -> Iterato
                 one, other = str(one or recorded.result_code), str(other or now.result_code)
             if one != other:
                 yield kind, f"{name} {what}", _text(one), _text(other)
+
+
+def for_people(differences: Counter[Difference]) -> list[tuple[Difference, int]]:
+    """The most frequent first. Grants of the same request and service that differ by more than MAX_GRANTS pairs of
+    numbers are one row, with the range of each: a credit that is another makes each grant another.
+    """
+    pairs = Counter((kind, what) for kind, what, _, _ in differences)
+    rows: Counter[Difference] = Counter()
+    ranges: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    counts: Counter[tuple[str, str]] = Counter()
+    for (kind, what, before, now), count in differences.items():
+        grants = [int(text.replace(",", "")) for text in (before, now) if text.replace(",", "").isdecimal()]
+        if what.endswith(" granted") and len(grants) == 2 and pairs[kind, what] > MAX_GRANTS:
+            ranges[kind, what].append((grants[0], grants[1]))
+            counts[kind, what] += count
+        else:
+            rows[kind, what, before, now] += count
+    for (kind, what), grants_of in ranges.items():
+        old, new = zip(*grants_of, strict=True)
+        rows[kind, what, _range(old), _range(new)] += counts[kind, what]
+    return rows.most_common()
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,7 @@ from simulator.load_report import histogram_curves
 from simulator.loadgen import SUCCESS
 from simulator.page import Section, Table, write_page
 from simulator.replay import ReplayedRequest, ReplayResult
-from simulator.replay_recording import RecordingReplay
+from simulator.replay_recording import RecordingReplay, for_people
 from simulator.stats import Latencies, LatencySummary, summarise
 from simulator.summary import RESULT_NAMES
 
@@ -31,7 +31,7 @@ def write_recording_report(played: RecordingReplay, path: Path, *, name: str, ma
         (UNANSWERED, f"{played.unanswered:,}"),
         ("no answer in the recording", f"{played.without_answer:,}"),
     ]
-    found = [(*difference, f"{count:,}") for difference, count in played.differences.most_common()]
+    found = [(*difference, f"{count:,}") for difference, count in for_people(played.differences)]
     heads = ("request", "what", "recorded", "now", "requests")
     sections = [
         Section("Requests", table=Table(("", ""), rows)),

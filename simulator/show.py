@@ -220,11 +220,14 @@ def print_recording_replay(console: Console, played: RecordingReplay) -> None:
     table = Table(title="differences", title_justify="left", box=None, header_style="dim")
     for name in ("request", "what", "recorded", "now", "requests"):
         table.add_column(name, justify="right" if name == "requests" else "left")
-    for difference, count in played.differences.most_common(MAX_DIFFERENCES_SHOWN):
+    from simulator.replay_recording import for_people
+
+    shown = for_people(played.differences)
+    for difference, count in shown[:MAX_DIFFERENCES_SHOWN]:
         table.add_row(*difference, f"{count:,}")
     console.print(table)
-    if len(played.differences) > MAX_DIFFERENCES_SHOWN:
-        console.print(f"{len(played.differences) - MAX_DIFFERENCES_SHOWN} more kinds of differences: --json has them")
+    if len(shown) > MAX_DIFFERENCES_SHOWN:
+        console.print(f"{len(shown) - MAX_DIFFERENCES_SHOWN} more kinds of differences: --json has them")
 
 
 def print_json(value: object) -> None:

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from simulator.packets import Losses, captured_messages
 from simulator.pseudonyms import Pseudonyms
 from simulator.recorder import record
 from simulator.recording import RecordedAnswer, RecordedRequest, read_recording
-from simulator.replay_recording import compare, replay_recording, subscribers_of
+from simulator.replay_recording import compare, for_people, replay_recording, subscribers_of
 from simulator.wire import read_head
 from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm
 from tests.simulator.watched_server import Server
@@ -321,6 +322,19 @@ async def test_result_codes_are_told_as_such(grantor: Grantor, recorded: Path) -
         grantor.application.policy = before
     rows = {what: (then, now) for _, what, then, now in played.differences}
     assert ("2001", "4012") in [codes for what, codes in rows.items() if what.endswith("Result-Code")]
+
+
+def test_grants_that_all_differ_are_one_row() -> None:
+    """Less credit than on the recorded day makes each grant another: hundreds of rows hid the others."""
+    grants = Counter({("CCR-U", "command granted", f"{1000 + n:,}", f"{n}"): 2 for n in range(10)})
+    others = Counter({("CCR-I", "Rating-Group 1 granted", "5", "6"): 30, ("CCR-I", "Result-Code", "2001", "4012"): 7,
+                      ("CCR-U", "command granted", "10", "none"): 1})  # fmt: skip
+    assert for_people(grants + others) == [
+        (("CCR-I", "Rating-Group 1 granted", "5", "6"), 30),
+        (("CCR-U", "command granted", "1,000 to 1,009", "0 to 9"), 20),
+        (("CCR-I", "Result-Code", "2001", "4012"), 7),
+        (("CCR-U", "command granted", "10", "none"), 1),
+    ]
 
 
 async def test_a_lost_connection_ends_a_replay(server: tuple[Server, int], recorded: Path) -> None:
