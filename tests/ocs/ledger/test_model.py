@@ -3,7 +3,7 @@
 Both execute the operations of a random walk (walk.py). After each step the outcome, the accounts and pools and the
 journal must be equal, and no invariant may be broken. All walks together must meet every special case (occurred.py).
 
-The walks are the same in every run: 12,000 steps on redis_7, and 2,000 on each of the others. MODEL_STEPS=1000000
+The walks are the same in every run: 6,000 steps on redis_7, and 2,000 on each of the others. MODEL_STEPS=1000000
 takes so many steps on redis_7 and reports progress (`make sim`). MODEL_SEED=7000 begins with another walk.
 """
 
@@ -27,7 +27,7 @@ from tests.ocs.ledger.model_state import Event, partition_of
 from tests.ocs.ledger.redis_side import RedisSide, redis_side
 from tests.ocs.ledger.walking import STEPS_A_WALK
 
-STEPS = int(os.environ.get("MODEL_STEPS", "12000"))
+STEPS = int(os.environ.get("MODEL_STEPS", "6000"))
 SEED = int(os.environ.get("MODEL_SEED", "0"))
 
 

@@ -31,7 +31,7 @@ from tests.ocs.year.sessions import ClientSession, Part
 from tests.ocs.year.sheet import ZONE, catalogue_texts, local, sheet
 from tests.rules import rule
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "75"))
 BEGINS = local("2027-12-12 10:00")
 """The price list changes with the new year."""
 NETWORKS = (HOME, HOME, AUSTRIA, SERBIA, USA, places.USA_PARTNER, places.SWISS)
