@@ -60,7 +60,7 @@ class DemoOptions:
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
     """True if every request was answered, the books are right and no balance went negative."""
-    signal.signal(signal.SIGTERM, interrupt)
+    end_in_order()
     scenario = load_scenario(options.scenario)
     prices = PriceList.read(options.catalogue)
     plan = make_plan(scenario, options.seed, prices.package_prices)
@@ -115,8 +115,14 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     return outcome.ok
 
 
-def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the demo like Ctrl-C: the server is stopped in order."""
+def end_in_order() -> None:
+    """SIGTERM, and SIGHUP of a closed terminal, end us like Ctrl-C: the server is stopped. Under nohup we go on."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -8,7 +8,6 @@ periods end on different days.
 from __future__ import annotations
 
 import datetime
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ def play_days(scenario: Scenario, options: StageOptions, console: Console) -> Ru
     """Raises SimulatorError. The server is stopped in any case."""
     if scenario.days is None:
         raise ScenarioError(f"{scenario.name}: it has no date (begins); `ocs-sim run` plays it")
-    signal.signal(signal.SIGTERM, demo.interrupt)
+    demo.end_in_order()
     demo.clear(options.folder)
     prices = PriceList.read(options.catalogue)
     plan = make_plan(scenario, options.seed, prices.package_prices)

@@ -7,7 +7,6 @@ topped up. After each round the books are audited; differences are a metric.
 from __future__ import annotations
 
 import contextlib
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +40,7 @@ class WatchOptions:
 
 
 def run_watch(options: WatchOptions, console: Console) -> None:
-    signal.signal(signal.SIGTERM, demo.interrupt)
+    demo.end_in_order()
     demo.clear(options.folder)
     ports = free_port(demo.DIAMETER_PORT), free_port(), free_port()
     network = load_scenario(options.scenario).network
