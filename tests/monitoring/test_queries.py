@@ -56,6 +56,7 @@ EMPTY_WHEN_ALL_IS_WELL = {
     "ocs_redis_memory_limit_octets": "Redis has no limit",
     "ocs_sim_intended_requests_per_second": "a scenario has no rate of requests",
     "ocs_start_timestamp_seconds": "the server is not restarted",
+    "ocs_build_info": "no release is new two minutes after the start",
 }
 """Metrics of which a query may be empty, and why. All others must have a series."""
 EMPTY_SELECTORS = {'ocs_api_requests_total{status="5xx"}': "the API has no error"}
@@ -144,6 +145,8 @@ def test_every_query_of_every_dashboard_has_an_answer(watched: Watched) -> None:
         except MonitoringError as error:
             failed.append(f"{where}: {error}")
     assert asked > 100
+    for name in ("ocs_build_info", "ocs_start_timestamp_seconds"):
+        assert watched.ask(name), name
     assert failed == [], "\n".join(failed)
     assert empty == [], "\n".join(empty)
 
