@@ -64,7 +64,6 @@ async def run_api(child: Child) -> None:
     """Run until asked to end. StartError: the address cannot be used."""
     if not child.settings.api.listen:
         raise StartError('api.listen = "": there is no address for the API')
-    take_spare_time()
     async with connected_ledger(child) as ledger:
         if ledger is not None:
             reader = CatalogueReader(child, ledger)
@@ -148,6 +147,7 @@ async def _serve(child: Child, container: Container) -> None:
                 listening.listen(BACKLOG)
                 ends.append(asyncio.create_task(accept_tls(listening, context, server, api.max_connections)))
             child.report_ready()
+            take_spare_time()
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in (starting, *ends[1:]):
             task.cancel()

@@ -33,7 +33,6 @@ from ocs.process.processes import take_spare_time
 
 async def run_backoffice(child: Child) -> None:
     """Run until asked to end."""
-    take_spare_time()
     database = Database(child)
     try:
         async with asyncio.TaskGroup() as loops:
@@ -52,6 +51,7 @@ async def _run_ledger_loops(child: Child, database: Database) -> None:
             reader = CatalogueReader(child, ledger)
             async with reading_catalogue(reader):
                 child.report_ready()
+                take_spare_time()
                 await _run_with(child, database, ledger, reader.is_current)
 
 

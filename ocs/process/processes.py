@@ -55,10 +55,18 @@ def command_line(pid: int) -> list[str]:
 
 
 def take_spare_time() -> None:
-    """This process gets only processor time that charging, which has deadlines of milliseconds, leaves: SCHED_IDLE. A
-    process of lower niceness would be waited for until its time slice ends. Where that is forbidden, niceness 19.
+    """From now on this process, with its threads, gets only processor time that charging leaves, which has deadlines of
+    milliseconds: SCHED_IDLE. A process of lower niceness would be waited for until its time slice ends. Where that is
+    forbidden or unknown, niceness 19. Call it when the process is ready: while the machine is full, a start would last.
     """
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except OSError:
+    if sys.platform != "linux":
         os.nice(SPARE_NICENESS)
+        return
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+        except ProcessLookupError:  # it has ended
+            continue
+        except OSError:
+            os.nice(SPARE_NICENESS)
+            return
