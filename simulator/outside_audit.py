@@ -179,7 +179,7 @@ def _compare_session(
     else:
         for key in reported.keys() | session.used.keys():
             result.services_compared += 1
-            if reported[key] != session.used[key] and session.account not in whole:
+            if session.used[key] not in _recorded_uses(report, reported[key]) and session.account not in whole:
                 result.wrong(
                     f"{report.session_id} service {key or '-'}: {reported[key]} units reported as used,"
                     f" {session.used[key]} recorded"
@@ -229,6 +229,16 @@ def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceLi
             if service.used:
                 result.wrong(f"{report.session_id}: {service.used} units used, but {error}")
     return rates
+
+
+def _recorded_uses(report: SessionReport, used: int) -> range:
+    """What the records may say of this use. A call that is forwarded late has the incoming leg too while the phone is
+    abroad (HOT-RAT-7); of one that went abroad or back it is not known how long.
+    """
+    if report.forwarding != "late":
+        return range(used, used + 1)
+    abroad = [place != "home" for place in (report.place, *report.other_places)]
+    return range(used * (1 + all(abroad)), used * (1 + any(abroad)) + 1)
 
 
 def _rates_of(report: SessionReport, service: str, prices: PriceList) -> Iterator[Rate]:

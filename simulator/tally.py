@@ -14,7 +14,7 @@ REFUSALS = frozenset((4010, 4012, 5003, 5030, 5031))
 """Result-Codes that refuse a service for a business reason."""
 PROTOCOL_ERRORS = range(3000, 4000)
 """Result-Codes that do not say whether the request was handled (RFC 6733 §7.1.3)."""
-MOST_STEPS = 1_000_000
+MOST_STEPS = 4_000_000
 """Most requests of a run that are kept (some 400 octets each); accounts with others are not computed again."""
 
 

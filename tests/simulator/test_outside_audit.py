@@ -125,6 +125,29 @@ def test_recipients_of_a_message_are_of_its_service(tmp_path: Path) -> None:
     assert not [finding for finding in findings if "recorded" in finding or "priced again" in finding], findings
 
 
+@rule("HOT-RAT-7")
+@pytest.mark.parametrize(
+    ("place", "others", "legs", "right"),
+    [
+        *(("home", (), 1, True), ("home", (), 2, False), ("eu", (), 2, True), ("eu", (), 1, False)),
+        *(("home", ("eu",), 1.5, True), ("home", ("eu",), 2.5, False)),
+    ],
+)
+def test_a_call_forwarded_late_has_two_legs_abroad(
+    tmp_path: Path, place: str, others: tuple[str, ...], legs: float, right: bool
+) -> None:
+    record = charge("s", 60, key="-", rate="voice.eu.eu", buckets=[("MINI.voice", 60)], credit_micro_eur=6_020_000)
+    if legs > 1:
+        incoming = charge("s", int(60 * legs) - 60, key="-", rate="voice.incoming")["services"][0]
+        record["services"].append(incoming)
+    sent = report(
+        "s", 60, traffic="voice", services=[UsedService("voice", None, 60)], forwarding="late",
+        place=place, other_places=others, destination_class="national-mobile",
+    )  # fmt: skip
+    findings = run(tmp_path, [*opened(), record], [sent]).findings
+    assert right is not any("units reported as used" in finding for finding in findings), findings
+
+
 def test_a_paid_use_is_priced_again(tmp_path: Path) -> None:
     world = {"place": "world-1", "services": [UsedService("data", 100, MB)]}
     right = charge("s", MB, rate="data.world-1", debit=2_916_992, credit_micro_eur=10_093_008)  # 103 steps of 10 kB
