@@ -51,7 +51,7 @@ url = "{history}"
 port = "{port}"
 url = "{gateway}"
 secret = "s3cret"
-timeout_s = 1
+timeout_s = 5
 concurrency = 2
 rate_per_s = 1000
 [api]

@@ -91,7 +91,7 @@ def test_killed_at_each_step_each_notice_is_shown_once(redis_7: RedisServer, tmp
             config = write_config(folder, redis_7.url, url)
             status = forked(config, now, die_at=step)
             assert status in (0, 9), "it died of something else"
-            assert forked(config, now + 5, die_at=0) == 0
+            assert forked(config, now + 15, die_at=0) == 0
         found = shown(folder)
         assert Counter(each["notice"] for each in found) == EXPECTED, f"killed at step {step}"
         assert len({(each["to"], each["text"]) for each in found}) == len(found)
