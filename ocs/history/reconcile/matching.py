@@ -4,7 +4,7 @@
 2. Parts of one use, with one charging id, are one line.
 3. One line, one session: the beginnings at most `tolerance_s` apart, the units alike. The nearest pairs first.
 4. What is left belongs to the session during which it began (parts without a common id), nearest first; one that still
-   lacks units before one that has them all.
+   lacks units before one that has them all. A session whose line says our Session-Id takes none that says another one.
 """
 
 from __future__ import annotations
@@ -149,13 +149,25 @@ def _within(parts: list[_Part], pairs: list[Pair], tolerance: Tolerance) -> list
         last = bisect_right(starts, part.start + tolerance.seconds)
         near = pairs[max(last - NEAREST, 0) : last]
         earliest_end, latest_start = part.start - tolerance.seconds, part.start + tolerance.seconds
-        found = [pair for pair in (*near, *long) if pair.ours.start <= latest_start and pair.ours.end >= earliest_end]
+        found = [
+            pair
+            for pair in (*near, *long)
+            if pair.ours.start <= latest_start and pair.ours.end >= earliest_end and not _says_another(part, pair)
+        ]
         if not found:
             left.append(part)
             continue
         best = min(found, key=partial(_distance, at=part.start))
         best.theirs.extend(part.lines)
     return left
+
+
+def _says_another(part: _Part, pair: Pair) -> bool:
+    """Whether the host tells these apart: it says our Session-Id in lines of `pair`, and another one in the part."""
+    own = pair.ours.session
+    return any(line.session == own for line in pair.theirs) and any(
+        line.session not in ("", own) for line in part.lines
+    )
 
 
 def _distance(pair: Pair, at: int) -> tuple[bool, int]:

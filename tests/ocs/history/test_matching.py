@@ -76,6 +76,17 @@ def test_a_session_id_decides_whatever_time_and_units_say() -> None:
     assert lines_of(found) == [[], [1]]
 
 
+def test_a_line_of_another_session_at_the_same_time_stays_alone() -> None:
+    """Two calls at once, one of which has no record yet: its line says a Session-Id that is not here."""
+    found = match([theirs(1, 100, 60, "a"), theirs(2, 110, 297, "b")], [ours("a", 100, 60, lasts=300)], TOLERANCE)
+    assert lines_of(found) == [[1]] and [line.line for line in found.unmatched] == [2]
+
+
+def test_session_ids_of_the_hosts_own_say_nothing() -> None:
+    found = match([theirs(1, 100, 40, "x1"), theirs(2, 130, 20, "x2")], [ours("a", 100, 60, lasts=60)], TOLERANCE)
+    assert lines_of(found) == [[1, 2]]
+
+
 def test_a_charging_id_decides_unless_several_sessions_have_it() -> None:
     sessions = [ours("a", 1000, 100), ours("b", 90_000, 7, charging="47"), ours("c", 95_000, 1, charging="48")]
     found = match([theirs(1, 1000, 100, charging="47")], sessions, TOLERANCE)
