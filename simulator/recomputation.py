@@ -117,7 +117,7 @@ class _Known:
                     return "sessions whose place is not known"
                 reported = sum(service.used for service in report.services)
                 steps = (step for step in report.steps if not step.refund)
-                if reported != sum(part.used for step in steps for part in step.parts):
+                if report.steps_lost or reported != sum(part.used for step in steps for part in step.parts):
                     return "requests that were not kept"
         return ""
 

@@ -113,7 +113,9 @@ class SessionReport:
     other_places: tuple[str, ...] = ()
     """Where it went besides `place`."""
     steps: list[Step] = field(default_factory=list)
-    """Its requests; fewer than all if there were too many to keep."""
+    """Its requests."""
+    steps_lost: bool = False
+    """There were too many to keep: `steps` lacks some."""
     closed: bool = False
     """Its end was reported (T or E answered)."""
     uncertain: bool = False
@@ -177,6 +179,8 @@ class Tally:
         if self.steps_kept < MOST_STEPS:
             self.steps_kept += 1
             report.steps.append(step)
+        else:
+            report.steps_lost = True
 
     def unequal(self, session_id: str, kind: str, number: int, first_code: int, second_code: int) -> None:
         """A repetition got another answer than the first one."""

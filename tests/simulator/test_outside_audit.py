@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from simulator.catalogue_sheet import CatalogueSheet
 from simulator.outside_audit import OutsideAudit, audit, check_totals, money_totals
 from simulator.prices import PriceList
-from simulator.tally import SessionReport, Step, StepPart, UsedService
+from simulator.tally import SessionReport, Step, StepPart, Tally, UsedService
 from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
@@ -222,6 +223,23 @@ def test_a_one_off_debit_without_a_clear_answer_may_have_been_charged_or_not(tmp
     step = Step("E", 0, "home", 5030, 0, 0, 0.0, 1.0, (StepPart(0, wanted=1, code=5030),))
     refused = run(tmp_path, [*opened(), debit], [replace(sent, steps=[step])])
     assert "0 units reported as used, 1 recorded" in refused.findings[0]
+
+
+def test_an_account_with_requests_that_were_not_kept_is_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is one whose lost request was refused, so that its use adds up."""
+    monkeypatch.setattr("simulator.tally.MOST_STEPS", 1)
+    kept, lost = (report(session, 0, services=[]) for session in ("s1", "s2"))
+    tally, step = Tally(), Step("I", 0, "home", 4012, 1_795_364_000, 1_795_364_000, 0.0, 0.1)
+    tally.note(kept, step)
+    assert not kept.steps_lost
+    tally.note(lost, step)
+    sheet = CatalogueSheet.read(CATALOGUE)
+    refused = {"kind": "charge", "request_type": "I", "result_code": 4012}
+    run(tmp_path, [*opened(), {**refused, "session_id": "s1"}, {**refused, "session_id": "s2"}], [])
+    found = audit([kept, lost], tmp_path, PRICES, sheet=sheet, timeout_s=0, sleep=lambda _: None)
+    assert found.not_recomputed == {"requests that were not kept": 1}
 
 
 def test_it_waits_for_the_records_and_reads_on(tmp_path: Path) -> None:
