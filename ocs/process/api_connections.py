@@ -32,6 +32,8 @@ HEAD_TIMEOUT_S = 30
 """From the beginning of the connection, or the answer before, to the end of a request's head."""
 MAX_HEAD_OCTETS = 32_768
 """Of the request line and the headers."""
+LINGER_S = 1.0
+"""After a refusal what still comes is dropped so long: a client that is sending would lose the answer to a reset."""
 STATUS_LINES = {400: b"HTTP/1.1 400 Bad Request\r\n", 431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n"}
 
 
@@ -49,6 +51,7 @@ class Connection(HttpToolsProtocol):
         self._owing, self._max_connections, self._handshake = owing, max_connections, handshake
         self._heads, self._in_head, self._head_octets = 0, True, 0
         self._timer: asyncio.TimerHandle | None = None
+        self._refused = False
 
     # -- life of the connection
 
@@ -87,9 +90,11 @@ class Connection(HttpToolsProtocol):
     # -- a request
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         heads = self._heads
         super().data_received(data)
-        if self._in_head and heads == self._heads and not self.transport.is_closing():
+        if self._in_head and heads == self._heads and not self._refused and not self.transport.is_closing():
             self._head_octets += len(data)
             if self._head_octets > MAX_HEAD_OCTETS:
                 self._refuse_unread(_head_too_large(), 431)
@@ -123,10 +128,14 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_unread(self, problem: ProblemError, status: int) -> None:
         """Answer a request whose head is not known, and end the connection."""
+        self._refused = True
         answer = _refusal(problem)
         headers = b"".join(b"%s: %s\r\n" % each for each in answer.raw_headers)
         self.transport.write(STATUS_LINES[status] + headers + b"\r\n" + bytes(answer.body))
-        self.transport.close()
+        if self.transport.can_write_eof():  # not over TLS
+            self.transport.write_eof()
+        self._stop_timer()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
 
 def _head_too_large() -> ProblemError:

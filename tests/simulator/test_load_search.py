@@ -241,8 +241,13 @@ def test_a_histogram_log_is_read_by_the_library(tmp_path: Path) -> None:
 
 
 def start(*words: str) -> subprocess.Popen[str]:
+    """Ctrl-C ends it, also where these tests run in the background, which ignores it."""
     command = [sys.executable, "-m", "simulator.cli", "load", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

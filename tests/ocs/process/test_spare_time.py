@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE_S
+
 PROGRAM = """
 import os, threading
 from ocs.process.processes import take_spare_time
@@ -19,5 +21,7 @@ end.set()
 
 
 def test_threads_of_before_and_after_take_what_is_left() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stdout.strip() in ("[True, True, True]", "[0, 19, 19]"), done.stdout + done.stderr
