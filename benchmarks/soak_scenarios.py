@@ -1,5 +1,6 @@
 """The second part of `make soak`: a day of 100,000 subscribers, and the restart storm, each on a server of its own.
 
+Reports with plots: out/soak-day.html, out/soak-storm.html.
 Books and records must be right afterwards. Exit status 0: they are; 1: a difference, or a request without an answer.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +23,7 @@ from simulator.engine import Target
 from simulator.errors import SimulatorError
 from simulator.plan import make_plan
 from simulator.prices import PriceList
+from simulator.report import write_report
 from simulator.running import add_audits, run_plan
 from simulator.scenario import Scenario, load_scenario
 from simulator.server_process import ServerProcess, free_port
@@ -60,6 +63,7 @@ def play_storm(scenario: Scenario, folder: Path, console: Console, *, quick: boo
         target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)
         outcome = run_plan(plan, target, name=scenario.name, seed=1, speed=speed, console=console)
         add_audits(outcome, records=folder / "data" / "records", prices=prices, ocs_config=config, sheet=sheet)
+    write_report(outcome, folder.with_suffix(".html"), made_at=datetime.now().astimezone())
     print_outcome(console, outcome)
     return outcome.ok
 
