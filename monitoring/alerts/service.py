@@ -71,9 +71,9 @@ ALERTS = (
         do=(
             "`curl http://127.0.0.1:9464/health` on each node: `housekeeper` is true, false, or null where none runs.",
             "False: read its lines in the log. It says why it does not start (another node has it, settings, Redis).",
-            "Null on all nodes: the node that had it is away. Start it, or set `server.housekeeper = true` on another "
-            "one "
-            "and move the folder of records there ([OPERATIONS, Several nodes](../OPERATIONS.md#several-nodes)).",
+            "Null on all nodes: the node that had it is away. Start that node.",
+            "If it cannot start, set `server.housekeeper = true` on another one and move the folder of records there "
+            "([OPERATIONS](../OPERATIONS.md#several-nodes)).",
         ),
     ),
     Alert(

@@ -63,10 +63,12 @@ def take_spare_time() -> None:
         os.nice(SPARE_NICENESS)
         return
     for thread in Path("/proc/self/task").iterdir():
-        try:
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
-        except ProcessLookupError:  # it has ended
-            continue
-        except OSError:
-            os.nice(SPARE_NICENESS)
-            return
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            _let_others_first(int(thread.name))
+
+
+def _let_others_first(thread: int) -> None:
+    try:
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    except PermissionError:
+        os.setpriority(os.PRIO_PROCESS, thread, SPARE_NICENESS)
