@@ -178,12 +178,14 @@ def demo(
     capture: Annotated[Path, typer.Option(help="Capture to replay at the end.")] = Path(
         "tests/data/pgw-open5gs-gy.pcap"
     ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Diameter; another if it is in use, 0 = any.")] = 3868,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="API; another if it is in use, 0 = any.")] = 8080,
 ) -> None:
     """Run the whole system: server, 2,000 accounts, a busy hour in half a minute, audit and report."""
     from simulator.demo import DemoOptions, run_demo
 
     writable(report)
-    options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture)
+    options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture, port, api_port)
     raise typer.Exit(0 if run_demo(options, output()) else 1)
 
 

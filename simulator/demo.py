@@ -56,6 +56,10 @@ class DemoOptions:
     speed: float | None
     catalogue: Path
     capture: Path
+    port: int = DIAMETER_PORT
+    """Of Diameter; another if it is in use, 0 = any."""
+    api_port: int = API_PORT
+    """Likewise."""
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
@@ -65,7 +69,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     prices = PriceList.read(options.catalogue)
     plan = make_plan(scenario, options.seed, prices.package_prices)
     clear(options.folder)
-    ports = free_port(DIAMETER_PORT), free_port(API_PORT), free_port()
+    ports = free_port(options.port), free_port(options.api_port), free_port()
     config = write_config(options.folder, options.catalogue, ports, scenario.network)
     console.rule("[bold]online charging: a busy hour", align="left")
     with ServerProcess(config, ports[2], options.folder / "server.log"):

@@ -363,14 +363,13 @@ def _reserved_ports(section: str, key: str, wanted: list[str]) -> Iterator[list[
             host, port = parse_listen(text)
             try:
                 family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-                if port:
-                    with socket.socket(family) as probe:
-                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        probe.bind(address)  # without SO_REUSEPORT, so it fails if any process has the port
                 keeper = held.enter_context(socket.socket(family))
+                # Bound alone, although old connections linger: fails if any process has or keeps the port.
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 keeper.bind(address)
+                # From now on our processes share it, and no other server can bind it alone.
+                keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+                keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             except OSError as error:
                 raise StartError(_cannot_listen(section, key, text, error)) from error
             addresses.append(_address_text(host, keeper.getsockname()[1]))

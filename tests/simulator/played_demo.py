@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from simulator.demo import DemoOptions, run_demo
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).with_name("small.toml")
@@ -24,9 +25,10 @@ class Demo(NamedTuple):
 
 
 def demo_options(folder: Path) -> DemoOptions:
-    return DemoOptions(
-        folder / "demo", folder / "report.html", str(SMALL), 1, None, ROOT / "config/catalogue.toml", CAPTURE
-    )
+    """With ports of its own: another test may play the demo at the same time."""
+    catalogue = ROOT / "config/catalogue.toml"
+    ports = free_port(), free_port()
+    return DemoOptions(folder / "demo", folder / "report.html", str(SMALL), 1, None, catalogue, CAPTURE, *ports)
 
 
 def played_twice(folder: Path) -> Demo:

@@ -66,6 +66,8 @@ def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
         str(tmp_path / "demo"),
         "--scenario",
         str(SMALL),
+        "--port=0",
+        "--api-port=0",
     ]
     demo = subprocess.Popen(
         [*command, "--report", str(tmp_path / "r.html")],

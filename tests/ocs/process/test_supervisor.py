@@ -28,6 +28,7 @@ from protocol.frame import FrameReader
 from tests.catalogue import CATALOGUE
 from tests.ocs.diameter.certificates import Certificates
 from tests.ocs.diameter.site import HOST, cer, code_of
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -330,6 +331,22 @@ def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: Starts
     assert f"{key}.listen" in server.text() and address in server.text() and "Address already in use" in server.text()
     assert "Traceback" not in server.text()
     assert not (tmp_path / "data" / "redis" / "redis.log").exists()
+
+
+@pytest.mark.parametrize("key", ["diameter", "api"])
+def test_of_two_servers_started_together_one_gets_the_port(tmp_path: Path, start: Starts, key: str) -> None:
+    """Else both would listen on it (SO_REUSEPORT), and each would get a part of the sessions of one peer."""
+    address = f"127.0.0.1:{free_port()}"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    both = [start(tmp_path / name, **{f"OCS_{key.upper()}_LISTEN": address}) for name in ("one", "two")]
+    wait_for(lambda: any(server.process.poll() is not None for server in both))
+    refused = next(server for server in both if server.process.poll() is not None)
+    (serving,) = [server for server in both if server is not refused]
+    assert refused.process.wait(PATIENCE_S) == 1
+    assert f"{key}.listen = '{address}'" in refused.text() and "Address already in use" in refused.text()
+    serving.wait_whole()
+    assert serving.end() == 0
 
 
 def with_tls(folder: Path, certificates: Certificates) -> str:
