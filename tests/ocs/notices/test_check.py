@@ -192,3 +192,10 @@ def test_the_page_has_every_event_field_and_filter() -> None:
 def test_own_answers_to_keywords_are_checked(table: str, said: str) -> None:
     found = mistakes(f"\n{table}\n")
     assert (found == []) == (not said) and (not said or said in found[0]), found
+
+
+def test_what_is_told_at_night_does_not_wait_behind_a_rush_of_packages() -> None:
+    """A month's first packages begin at once, thousands of them; the port sends `notices.rate_per_s`."""
+    tables = load_catalogue(SHIPPED).tables.of("notice", NoticeTable)
+    rush = tables["package-started"].priority
+    assert [name for name, each in tables.items() if not each.quiet and each.priority >= rush] == []
