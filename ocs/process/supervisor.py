@@ -363,6 +363,10 @@ def _reserved_ports(section: str, key: str, wanted: list[str]) -> Iterator[list[
             host, port = parse_listen(text)
             try:
                 family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+                if port:
+                    # Of two servers that start in the same moment, one gets this name (Linux; it ends with its holder).
+                    name = held.enter_context(socket.socket(socket.AF_UNIX))
+                    name.bind(f"\0ocs {address[0]} {port}")
                 keeper = held.enter_context(socket.socket(family))
                 # Bound alone, although old connections linger: fails if any process has or keeps the port.
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.catalogue import CATALOGUE
-from tests.ocs.process.test_supervisor import CONFIG, Server, Starts
-from tests.ocs.process.test_supervisor import start as start
+from tests.ocs.process.served import CONFIG, Server, Starts
 from tests.rules import rule
 from tests.waiting import PATIENCE_S, wait_for
 

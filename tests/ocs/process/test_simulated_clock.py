@@ -13,7 +13,7 @@ import pytest
 
 from ocs.compose import SimulatedClock, StartError, environment_of
 from ocs.settings.loading import SettingsError, load_settings
-from tests.ocs.process.test_supervisor import CONFIG, Server
+from tests.ocs.process.served import CONFIG, Server
 from tests.waiting import PATIENCE_S, wait_for
 
 MARCH, DAY_S = 1_900_000_000, 86_400

@@ -4,18 +4,12 @@ process behind.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,124 +17,10 @@ import pytest
 import redis
 
 from ocs.process.embedded_redis import EmbeddedRedis
-from ocs.process.processes import command_line, is_alive
-from protocol.frame import FrameReader
+from ocs.process.processes import is_alive
 from tests.catalogue import CATALOGUE
-from tests.ocs.diameter.certificates import Certificates
-from tests.ocs.diameter.site import HOST, cer, code_of
-from tests.ports import free_port
+from tests.ocs.process.served import Server, Starts
 from tests.waiting import PATIENCE_S, wait_for
-
-ROOT = Path(__file__).parents[3]
-CONFIG = """
-[diameter]
-listen = ["127.0.0.1:0"]
-[[peer]]
-origin_host = "pgw.example.net"
-realm = "example.net"
-[api]
-listen = "127.0.0.1:0"
-[metrics]
-listen = "127.0.0.1:0"
-[ledger]
-durability = "everysec"
-[server]
-workers = 2
-data_dir = "data"
-"""
-
-
-class Server:
-    """`ocs serve` in a folder of its own."""
-
-    def __init__(self, folder: Path, config: str = CONFIG, **environment: str) -> None:
-        self.folder = folder
-        (folder / "ocs.toml").write_text(config, encoding="utf-8")
-        self.log = (folder / "log").open("ab")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
-        catalogue = {"OCS_SERVER_CATALOGUE": str(CATALOGUE)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from ocs.cli.main import run; run()", "serve", "--config", "ocs.toml"],
-            cwd=folder,
-            env={**kept, **catalogue, **environment},
-            stderr=self.log,
-        )
-
-    def facts(self) -> dict[str, Any]:
-        path = self.folder / "data" / "server.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-    def health(self) -> tuple[int, dict[str, Any]]:
-        if not (facts := self.facts()):
-            return 0, {}
-        try:
-            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=PATIENCE_S) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-        except OSError:
-            return 0, {}
-
-    def wait_whole(self) -> dict[str, Any]:
-        wait_for(lambda: self.health()[1].get("workers") == 2 and self.others_are_ready())
-        return self.facts()
-
-    def others_are_ready(self) -> bool:
-        health = self.health()[1]
-        return bool(health["housekeeper"] and health["backoffice"] and health["api"])
-
-    def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=PATIENCE_S) as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain")
-            return str(answer.read().decode())
-
-    def children(self) -> dict[int, str]:
-        """Roles by process id."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()
-        words = {int(pid): " ".join(command_line(int(pid))) for pid in listed}
-        modules = [f"ocs.process.{name}" for name in ("worker", "housekeeper", "backoffice", "api")]
-        roles = (*modules, "redis.conf")
-        return {pid: role for pid, line in words.items() for role in roles if role in line}
-
-    def of(self, role: str) -> list[int]:
-        return [pid for pid, its in self.children().items() if its == role]
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        status = self.process.wait(PATIENCE_S)
-        self.log.close()
-        return status
-
-    def end_whatever_it_does(self) -> None:
-        """After a test, which may have failed anywhere. Its children end with the supervisor."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.log.close()
-
-    def text(self) -> str:
-        return (self.folder / "log").read_text(encoding="utf-8")
-
-
-Starts = Callable[..., Server]
-
-
-@pytest.fixture
-def start() -> Iterator[Starts]:
-    """`start(folder, config, **environment)` starts a server, which is ended after the test."""
-    with contextlib.ExitStack() as started:
-
-        def started_server(*arguments: Any, **environment: str) -> Server:
-            server = Server(*arguments, **environment)
-            started.callback(server.end_whatever_it_does)
-            return server
-
-        yield started_server
 
 
 @pytest.fixture
@@ -317,105 +197,6 @@ def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path, start:
         client.close()
         elsewhere.release()
     assert "Traceback" not in server.text()
-
-
-@pytest.mark.parametrize("key", ["diameter", "api", "metrics"])
-def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: Starts, key: str) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        server = start(tmp_path, **{f"OCS_{key.upper()}_LISTEN": address})
-        assert server.process.wait(PATIENCE_S) == 1
-        server.log.close()
-    assert f"{key}.listen" in server.text() and address in server.text() and "Address already in use" in server.text()
-    assert "Traceback" not in server.text()
-    assert not (tmp_path / "data" / "redis" / "redis.log").exists()
-
-
-@pytest.mark.parametrize("key", ["diameter", "api"])
-def test_of_two_servers_started_together_one_gets_the_port(tmp_path: Path, start: Starts, key: str) -> None:
-    """Else both would listen on it (SO_REUSEPORT), and each would get a part of the sessions of one peer."""
-    address = f"127.0.0.1:{free_port()}"
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    both = [start(tmp_path / name, **{f"OCS_{key.upper()}_LISTEN": address}) for name in ("one", "two")]
-    wait_for(lambda: any(server.process.poll() is not None for server in both))
-    refused = next(server for server in both if server.process.poll() is not None)
-    (serving,) = [server for server in both if server is not refused]
-    assert refused.process.wait(PATIENCE_S) == 1
-    assert f"{key}.listen = '{address}'" in refused.text() and "Address already in use" in refused.text()
-    serving.wait_whole()
-    assert serving.end() == 0
-
-
-def with_tls(folder: Path, certificates: Certificates) -> str:
-    """Settings with TLS only."""
-    certificate, key = certificates.server
-    tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "{folder / "ca.pem"}"\n'
-    return CONFIG.replace('listen = ["127.0.0.1:0"]', 'listen = []\nlisten_tls = ["127.0.0.1:0"]', 1) + tls
-
-
-def test_a_tls_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: Starts) -> None:
-    config = with_tls(tmp_path, Certificates(tmp_path))
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        server = start(tmp_path, config, OCS_DIAMETER_LISTEN_TLS=address)
-        assert server.process.wait(PATIENCE_S) == 1
-        server.log.close()
-    assert f"diameter.listen_tls = '{address}'" in server.text() and "Address already in use" in server.text()
-    assert "Traceback" not in server.text() and not (tmp_path / "data" / "redis" / "redis.log").exists()
-
-
-def test_workers_share_the_tls_port_and_reload_certificates(tmp_path: Path, start: Starts) -> None:
-    certificates = Certificates(tmp_path)
-    old = certificates.client("pgw.example.net")
-    server = start(tmp_path, with_tls(tmp_path, certificates))
-    try:
-        facts = server.wait_whole()
-        assert facts["diameter"] == []
-        (address,) = facts["diameter_tls"]
-        assert f"{address} (TLS)" in wait_for(lambda: server.text() if "ready:" in server.text() else "")
-        host, _, port = address.rpartition(":")
-        for _ in range(8):  # either worker
-            assert capabilities((host, int(port)), old) == 2001
-
-        certificates.renew()
-        new = certificates.client("pgw.example.net")
-        old.load_verify_locations(str(tmp_path / "ca.pem"))
-        server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: server.text().count("TLS certificates reloaded") == 2)
-        for _ in range(8):
-            assert capabilities((host, int(port)), new) == 2001
-            with pytest.raises((OSError, EOFError)):
-                capabilities((host, int(port)), old)
-        wait_for(lambda: 'ocs_connections_refused_total{reason="tls"} 8.0' in server.metrics())
-    finally:
-        assert server.end() == 0
-    assert "Traceback" not in server.text()
-
-
-def capabilities(address: tuple[str, int], context: ssl.SSLContext) -> int:
-    """Result-Code of the CEA. Tries again while a worker has not yet noticed that the last connection ended."""
-    end = time.monotonic() + PATIENCE_S
-    while (code := capabilities_once(address, context)) == 5012 and time.monotonic() < end:
-        time.sleep(0.05)
-    return code
-
-
-def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
-    with (
-        socket.create_connection(address, timeout=PATIENCE_S) as tcp,
-        context.wrap_socket(tcp, server_hostname=HOST) as tls,
-    ):
-        tls.sendall(cer("pgw.example.net", origin_realm="example.net"))
-        reader = FrameReader()
-        while not (frames := reader.feed(data := tls.recv(65_536))):
-            if not data:
-                raise EOFError
-        return code_of(frames[0])
 
 
 def test_a_mistake_in_the_catalogue_stops_the_start(tmp_path: Path, start: Starts) -> None:
